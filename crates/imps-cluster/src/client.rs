@@ -1,0 +1,69 @@
+//! The connection to the API server.
+
+use std::time::Duration;
+
+use kube::client::ClientBuilder;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use crate::pace::Pace;
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which cluster, and as whom.
+#[derive(Clone, Default, Debug)]
+pub struct Access {
+    /// A kubeconfig file; without one the usual places are searched: the pod's own service account, `KUBECONFIG`, the
+    /// home folder.
+    pub kubeconfig: Option<std::path::PathBuf>,
+    /// A context in it.
+    pub context: Option<String>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The named kubeconfig cannot be used.
+    #[error("cannot use the kubeconfig {path}")]
+    Kubeconfig {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: kube::config::KubeconfigError,
+    },
+    /// No place has a configuration.
+    #[error(
+        "no cluster is configured: run in a pod with a service account, set KUBECONFIG, or pass --kubeconfig"
+    )]
+    NoConfig(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The configuration does not make a client.
+    #[error("cannot make a client for the API server")]
+    Client(#[source] kube::Error),
+}
+
+/// Connects. Nothing is sent yet.
+pub async fn connect(access: &Access) -> Result<Client, ConnectError> {
+    let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
+    let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    let mut config = match &access.kubeconfig {
+        Some(path) => {
+            let fail = |source| ConnectError::Kubeconfig { path: path.display().to_string(), source };
+            let kubeconfig = Kubeconfig::read_from(path).map_err(fail)?;
+            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(fail)?
+        }
+        // Not `Config::infer`: it lets environment variables meant for debugging change the identity.
+        None if in_pod && access.context.is_none() => {
+            Config::incluster().map_err(|error| ConnectError::NoConfig(error.into()))?
+        }
+        None => {
+            Config::from_kubeconfig(&options).await.map_err(|error| ConnectError::NoConfig(error.into()))?
+        }
+    };
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    // The queue tries again with a back-off of its own; the client's hidden repeats would hold a place in it for minutes.
+    config.default_retry = false;
+    let builder = ClientBuilder::try_from(config).map_err(ConnectError::Client)?;
+    Ok(builder.with_layer(&Pace::default()).build())
+}

@@ -1,0 +1,10 @@
+//! The hands: watches become facts, plans become requests, standings become statuses and events. Nothing here decides.
+
+pub mod apply;
+pub mod client;
+pub mod fault;
+pub mod pace;
+pub mod report;
+pub mod rules;
+pub mod view;
+pub mod watch;

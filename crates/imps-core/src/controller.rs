@@ -1,0 +1,535 @@
+//! The controller: events in, effects out. It owns the world and the queue and has neither hands nor a clock.
+//!
+//! The loop around it feeds one event at a time and carries the effects out; what came of an effect returns as an
+//! event. The same machine runs in the operator, in tests and behind `imps plan`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use crate::holding::{Holding, Owner, Version};
+use crate::name::{NamespaceName, SecretRef, Uid};
+use crate::plan::{Action, Because, Plan, Step, plan};
+use crate::queue::{Done, Priority, Queue};
+use crate::reason::{Fault, FaultClass, Reason, Remedy};
+use crate::standing::{Notice, Standing};
+use crate::world::{Fact, Payload, Record, Stream, TargetState, Wake, World};
+
+/// The shortest time between two reports of one grant.
+const REPORT_PAUSE: Duration = Duration::from_secs(1);
+/// How long a report waits for work in progress to end, so that a fan-out is reported once and not a thousand times.
+const REPORT_PATIENCE: Duration = Duration::from_secs(5);
+/// The pause after a report or a recall that failed.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+/// How many plans one event may cause, so that news is not kept waiting behind a large queue.
+const PLANS_PER_EVENT_MAX: usize = 256;
+/// How often a Secret is repaired at once; after that once per [`REPAIR_PAUSE`], and the target reads as contended.
+const REPAIRS_AT_ONCE_MAX: u32 = 10;
+/// See [`REPAIRS_AT_ONCE_MAX`].
+const REPAIR_PAUSE: Duration = Duration::from_secs(30);
+
+/// What can wake the controller.
+#[derive(Debug)]
+pub enum Event {
+    /// Something was seen.
+    Fact(Fact),
+    /// A plan was carried out.
+    Outcome(Outcome),
+    /// A report was written, or was not.
+    Reported(Uid, bool),
+    /// Time passed.
+    Tick,
+}
+
+/// What the hands have to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Listen to a stream.
+    Watch(Stream),
+    /// Stop listening.
+    Unwatch(Stream),
+    /// Carry out a plan.
+    Apply(Plan),
+    /// Read one of our own targets for this grant.
+    Recall(Uid, SecretRef),
+    /// Write how a grant stands, and say what happened.
+    Report(Box<Standing>, Vec<Notice>),
+}
+
+/// What came of a plan.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The namespace.
+    pub namespace: NamespaceName,
+    /// Each step with its result.
+    pub results: Vec<(Step, Result<Written, Fault>)>,
+}
+
+/// What the API server answered to a write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Written {
+    /// The Secret stands as asked for, as this object in this version.
+    Stands(Uid, Version),
+    /// It is gone.
+    Gone,
+}
+
+#[derive(Default, Debug)]
+struct Report {
+    dirty_since: Option<Instant>,
+    not_before: Option<Instant>,
+    in_flight: bool,
+    last: Option<Box<Standing>>,
+}
+
+#[derive(Debug)]
+struct Patience {
+    left: u32,
+    since: Instant,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Controller {
+    world: World,
+    queue: Queue,
+    watched: BTreeSet<Stream>,
+    reports: BTreeMap<Uid, Report>,
+    dirty: BTreeSet<Uid>,
+    recalls: BTreeMap<Uid, Instant>,
+    patience: BTreeMap<SecretRef, Patience>,
+    resync: Option<(Duration, Instant)>,
+    counters: Counters,
+}
+
+/// What has happened since the start, for metrics.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Counters {
+    /// Plans made.
+    pub plans: u64,
+    /// Secrets created.
+    pub created: u64,
+    /// Secrets updated.
+    pub updated: u64,
+    /// Secrets deleted.
+    pub deleted: u64,
+    /// Writes that somebody else was faster than.
+    pub outrun: u64,
+    /// Writes that failed.
+    pub failed: u64,
+    /// Repairs of what somebody else changed.
+    pub repaired: u64,
+}
+
+impl Controller {
+    /// Starts with no knowledge. All namespaces are planned for again every `resync`, from what is known; that
+    /// writes nothing when nothing is amiss.
+    pub fn new(
+        missing_source_grace: Duration,
+        resync: Option<Duration>,
+        now: Instant,
+    ) -> (Self, Vec<Effect>) {
+        let mut controller = Self {
+            world: World::new(missing_source_grace),
+            queue: Queue::default(),
+            watched: BTreeSet::new(),
+            reports: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            recalls: BTreeMap::new(),
+            patience: BTreeMap::new(),
+            resync: resync.map(|every| (every, now + every)),
+            counters: Counters::default(),
+        };
+        let mut effects = Vec::new();
+        controller.follow_streams(&mut effects);
+        (controller, effects)
+    }
+
+    /// What is known.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// What waits.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// What has happened.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// How a grant stood when it was last reported.
+    pub fn reported(&self, uid: &Uid) -> Option<&Standing> {
+        self.reports.get(uid).and_then(|report| report.last.as_deref())
+    }
+
+    /// When [`Event::Tick`] is due; `now` or earlier means at once.
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        let report = |uid: &Uid| self.report_due(uid, now);
+        let recalls = self.recalls.values().copied();
+        [self.queue.due(now), self.world.due(), self.resync.map(|(_, at)| at)]
+            .into_iter()
+            .flatten()
+            .chain(self.dirty.iter().filter_map(report))
+            .chain(recalls)
+            .min()
+    }
+
+    /// Takes an event in and says what to do.
+    pub fn on(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Fact(fact) => {
+                if let Fact::Recalled(uid, Err(fault)) = &fact
+                    && fault.class != FaultClass::Changed
+                {
+                    self.recalls.insert(uid.clone(), now + RETRY_PAUSE);
+                } else if let Fact::Recalled(uid, _) = &fact {
+                    self.recalls.remove(uid);
+                }
+                let wake = self.world.learn(fact, now);
+                self.wake(wake, now, &mut effects);
+            }
+            Event::Outcome(outcome) => self.settle(outcome, now),
+            Event::Reported(uid, well) => self.reported_back(&uid, well, now),
+            Event::Tick => {}
+        }
+        self.pass_time(now, &mut effects);
+        self.work(now, &mut effects);
+        self.report(now, &mut effects);
+        effects
+    }
+
+    fn wake(&mut self, wake: Wake, now: Instant, effects: &mut Vec<Effect>) {
+        for namespace in &wake.gone {
+            self.queue.forget(namespace);
+        }
+        for namespace in wake.live {
+            self.queue.push(namespace, Priority::Live);
+        }
+        for namespace in wake.bulk {
+            self.queue.push(namespace, Priority::Bulk);
+        }
+        for uid in wake.grants {
+            self.recall(&uid, now, effects);
+            self.touch(uid, now);
+        }
+        if wake.streams {
+            self.forget_former_names(now);
+            self.follow_streams(effects);
+        }
+    }
+
+    fn pass_time(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let wake = self.world.tick(now);
+        self.wake(wake, now, effects);
+        let due: Vec<Uid> =
+            self.recalls.iter().filter(|(_, at)| **at <= now).map(|(uid, _)| uid.clone()).collect();
+        for uid in due {
+            self.recalls.remove(&uid);
+            self.recall(&uid, now, effects);
+        }
+        if let Some((every, at)) = self.resync
+            && at <= now
+        {
+            self.resync = Some((every, now + every));
+            let names: Vec<NamespaceName> = self.world.namespaces().map(|(name, _)| name.clone()).collect();
+            names.into_iter().for_each(|name| self.queue.push(name, Priority::Bulk));
+            self.patience.retain(|_, patience| patience.since + REPAIR_PAUSE * REPAIRS_AT_ONCE_MAX > now);
+        }
+    }
+
+    fn follow_streams(&mut self, effects: &mut Vec<Effect>) {
+        let wanted = self.world.wanted_streams();
+        for stream in self.watched.difference(&wanted) {
+            self.world.unwatch(stream);
+            effects.push(Effect::Unwatch(stream.clone()));
+        }
+        for stream in wanted.difference(&self.watched) {
+            self.world.watch(stream.clone());
+            effects.push(Effect::Watch(stream.clone()));
+        }
+        self.watched = wanted;
+    }
+
+    /// Former names are kept until no Secret of ours stands under them any more.
+    fn forget_former_names(&mut self, now: Instant) {
+        for uid in self.world.forget_former_names() {
+            self.touch(uid, now);
+        }
+    }
+
+    fn recall(&mut self, uid: &Uid, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(at) = self.world.room(uid).and_then(|room| room.wants_recall()) else { return };
+        if !self.recalls.contains_key(uid) {
+            // An answer that never comes is asked for again.
+            self.recalls.insert(uid.clone(), now + RETRY_PAUSE * 6);
+            effects.push(Effect::Recall(uid.clone(), at.clone()));
+        }
+    }
+
+    // === plans ===
+
+    fn work(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        for _ in 0..PLANS_PER_EVENT_MAX {
+            let Some(namespace) = self.queue.pop(now) else { return };
+            let mut plan = plan(&self.world, &namespace);
+            self.counters.plans += 1;
+            let contended = self.hold_back(&mut plan, now);
+            self.note(&plan, now);
+            if plan.steps.is_empty() {
+                let done = if contended { Done::Failed(Some(REPAIR_PAUSE)) } else { Done::Settled };
+                self.queue.done(&namespace, done, spread(&namespace), now);
+            } else {
+                effects.push(Effect::Apply(plan));
+            }
+        }
+    }
+
+    /// Takes out repairs of a Secret that somebody else changes again and again. Returns whether there were any.
+    fn hold_back(&mut self, plan: &mut Plan, now: Instant) -> bool {
+        let Plan { namespace, steps, opinions } = plan;
+        let mut contended = false;
+        steps.retain(|step| {
+            if step.because != Because::Drifted {
+                return true;
+            }
+            let at = SecretRef { namespace: namespace.clone(), name: step.action.secret().clone() };
+            if self.patience.entry(at).or_insert(Patience { left: REPAIRS_AT_ONCE_MAX, since: now }).spend(now) {
+                self.counters.repaired += 1;
+                return true;
+            }
+            contended = true;
+            let advice = "somebody else keeps changing the Secret; find who by its managedFields, imps repairs it \
+                          again once in a while";
+            for opinion in opinions.iter_mut().filter(|o| o.grant == step.grant && o.state.is_some()) {
+                opinion.state = Some(TargetState::troubled(Reason::TargetContended, advice));
+            }
+            false
+        });
+        contended
+    }
+
+    /// Writes down how the grants stand. Trouble stays written down until an outcome ends it.
+    fn note(&mut self, plan: &Plan, now: Instant) {
+        for opinion in &plan.opinions {
+            let Some(room) = self.world.room(&opinion.grant) else { continue };
+            let before = room.targets().get(&plan.namespace);
+            let keep = matches!(
+                (before, &opinion.state),
+                (Some(TargetState::Troubled { .. }), Some(TargetState::Pending))
+                    | (Some(TargetState::LeavingTroubled { .. }), Some(TargetState::Leaving))
+            );
+            if !keep && before != opinion.state.as_ref() {
+                self.world.set_target(&opinion.grant, &plan.namespace, opinion.state.clone());
+                self.touch(opinion.grant.clone(), now);
+            }
+        }
+    }
+
+    fn settle(&mut self, outcome: Outcome, now: Instant) {
+        let Outcome { namespace, results } = outcome;
+        let mut done = Done::Settled;
+        for (step, result) in results {
+            self.count(&step, &result);
+            let state = match &result {
+                Ok(written) => self.believe(&namespace, &step, written),
+                Err(fault) => {
+                    done = worse(done, fault.remedy());
+                    troubled(&step, fault)
+                }
+            };
+            if let Some(state) = state {
+                self.world.set_target(&step.grant, &namespace, state);
+            }
+            self.touch(step.grant, now);
+        }
+        if done == Done::Settled {
+            // The watch may not have told yet what was just written; plan again only if it tells something else.
+            self.forget_former_names(now);
+        }
+        self.queue.done(&namespace, done, spread(&namespace), now);
+    }
+
+    /// Learns from our own write, ahead of the watch. Returns the new state to write down, if there is one.
+    fn believe(
+        &mut self,
+        namespace: &NamespaceName,
+        step: &Step,
+        written: &Written,
+    ) -> Option<Option<TargetState>> {
+        let name = step.action.secret();
+        let known =
+            self.world.holdings(namespace).find(|(n, _)| *n == name).map(|(_, holding)| holding.clone());
+        match (&step.action, written) {
+            (Action::Create(sealed) | Action::Update(_, sealed), Written::Stands(uid, version)) => {
+                let newer = known.as_ref().is_some_and(|known| known.uid == *uid && known.version > *version);
+                if !newer {
+                    let legacy_copy = known.is_some_and(|known| known.uid == *uid && known.legacy_copy);
+                    let holding = Holding {
+                        uid: uid.clone(),
+                        version: *version,
+                        owner: Owner::Grant(sealed.grant.identity.uid.clone()),
+                        fingerprint: sealed.fingerprint,
+                        pristine: true,
+                        legacy_copy,
+                        immutable: false,
+                        deleting: false,
+                    };
+                    self.world.hold(namespace, name, Some(holding));
+                }
+                let room = self.world.room(&step.grant)?;
+                let current =
+                    matches!(room.payload(), Payload::Ready(now) if now.fingerprint == sealed.fingerprint);
+                current.then_some(Some(TargetState::Synced(sealed.fingerprint)))
+            }
+            (Action::Scrub(_), Written::Stands(uid, version)) => {
+                if let Some(known) = known.filter(|known| known.uid == *uid && known.version <= *version) {
+                    let holding = Holding { version: *version, legacy_copy: false, ..known };
+                    self.world.hold(namespace, name, Some(holding));
+                }
+                None
+            }
+            (Action::Delete(owned), _) => {
+                if known.is_some_and(|known| known.uid == *owned.uid()) {
+                    self.world.hold(namespace, name, None);
+                }
+                let leaving = self.world.room(&step.grant)?.targets().get(namespace);
+                let left =
+                    matches!(leaving, Some(TargetState::Leaving | TargetState::LeavingTroubled { .. }));
+                left.then_some(None)
+            }
+            (_, Written::Gone) => None,
+        }
+    }
+
+    fn count(&mut self, step: &Step, result: &Result<Written, Fault>) {
+        let counter = match (result, &step.action) {
+            (Err(fault), _) if fault.remedy() == Remedy::Replan => &mut self.counters.outrun,
+            (Err(_), _) => &mut self.counters.failed,
+            (Ok(_), Action::Create(_)) => &mut self.counters.created,
+            (Ok(_), Action::Update(..) | Action::Scrub(_)) => &mut self.counters.updated,
+            (Ok(_), Action::Delete(_)) => &mut self.counters.deleted,
+        };
+        *counter += 1;
+    }
+
+    // === reports ===
+
+    fn touch(&mut self, uid: Uid, now: Instant) {
+        self.reports.entry(uid.clone()).or_default().dirty_since.get_or_insert(now);
+        self.dirty.insert(uid);
+    }
+
+    /// When a dirty grant is to be reported.
+    fn report_due(&self, uid: &Uid, now: Instant) -> Option<Instant> {
+        let report = self.reports.get(uid)?;
+        let since = report.dirty_since.filter(|_| !report.in_flight)?;
+        let room = self.world.room(uid)?;
+        let tally = room.tally();
+        let waiting = room.grant().is_some()
+            && (matches!(room.payload(), Payload::Waiting) || !self.world.is_settled(room));
+        let busy = tally.pending + tally.leaving > 0 || waiting;
+        let patient = if busy { since + REPORT_PATIENCE } else { now };
+        Some(report.not_before.map_or(patient, |at| at.max(patient)))
+    }
+
+    fn report(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let due: Vec<Uid> = self
+            .dirty
+            .iter()
+            .filter(|uid| self.report_due(uid, now).is_some_and(|at| at <= now))
+            .cloned()
+            .collect();
+        for uid in due {
+            self.dirty.remove(&uid);
+            let (Some(room), Some(report)) = (self.world.room(&uid), self.reports.get_mut(&uid)) else {
+                continue;
+            };
+            report.dirty_since = None;
+            let standing = Box::new(Standing::of(&self.world, room));
+            if report.last.as_ref() == Some(&standing) {
+                continue;
+            }
+            let notices = match &report.last {
+                Some(before) => standing.notices(Some(before)),
+                // What an earlier process has said is not said again.
+                None if room.record().says(&standing) => Vec::new(),
+                None => standing.notices(None),
+            };
+            report.in_flight = true;
+            report.last = Some(standing.clone());
+            effects.push(Effect::Report(standing, notices));
+        }
+        let Self { world, reports, dirty, .. } = self;
+        dirty.retain(|uid| world.room(uid).is_some());
+        if reports.len() > 2 * world.rooms().count() + 16 {
+            reports.retain(|uid, _| world.room(uid).is_some());
+        }
+    }
+
+    fn reported_back(&mut self, uid: &Uid, well: bool, now: Instant) {
+        let Some(report) = self.reports.get_mut(uid) else { return };
+        report.in_flight = false;
+        report.not_before = Some(now + if well { REPORT_PAUSE } else { RETRY_PAUSE });
+        if !well {
+            report.last = None;
+            report.dirty_since.get_or_insert(now);
+            self.dirty.insert(uid.clone());
+        }
+    }
+}
+
+impl Patience {
+    /// Takes one repair, if there is one left.
+    fn spend(&mut self, now: Instant) -> bool {
+        let refills = now.saturating_duration_since(self.since).as_secs() / REPAIR_PAUSE.as_secs();
+        if refills > 0 {
+            let refills = u32::try_from(refills).unwrap_or(REPAIRS_AT_ONCE_MAX);
+            self.left = self.left.saturating_add(refills).min(REPAIRS_AT_ONCE_MAX);
+            self.since = now;
+        }
+        let allowed = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        allowed
+    }
+}
+
+impl Record {
+    /// Whether the status that an earlier process wrote says the same.
+    fn says(&self, standing: &Standing) -> bool {
+        let ready = &standing.ready;
+        self.ready
+            .as_ref()
+            .is_some_and(|(reason, message)| reason == ready.reason.as_str() && *message == ready.message)
+    }
+}
+
+fn worse(done: Done, remedy: Remedy) -> Done {
+    match (done, remedy) {
+        (Done::Failed(before), Remedy::Retry(after)) => Done::Failed(before.max(after)),
+        (Done::Failed(_), _) | (_, Remedy::Wait) => done,
+        (_, Remedy::Retry(after)) => Done::Failed(after),
+        (_, Remedy::Replan) => Done::Replan,
+    }
+}
+
+/// How a target stands after a step failed.
+fn troubled(step: &Step, fault: &Fault) -> Option<Option<TargetState>> {
+    let advice = fault.advice();
+    match (&step.action, fault.remedy()) {
+        (_, Remedy::Wait) => Some(None),
+        (_, Remedy::Replan) => None,
+        (Action::Delete(_), Remedy::Retry(_)) => Some(Some(TargetState::LeavingTroubled { advice })),
+        (_, Remedy::Retry(_)) => Some(Some(TargetState::troubled(fault.target_reason(), advice))),
+    }
+}
+
+/// A number that differs between namespaces and is always the same for one.
+fn spread(namespace: &NamespaceName) -> u32 {
+    let digest = Sha256::digest(namespace.as_str());
+    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
+}

@@ -1,0 +1,310 @@
+//! The queue of namespaces to plan for: each at most once, live changes before bulk work, back-off by namespace.
+//!
+//! Time is an argument. A namespace in flight is not handed out again; news about it waits until it is done.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::name::NamespaceName;
+
+/// How many namespaces may be in flight. Sixteen workers reach the write rate of an API server; more only buy latency.
+pub const IN_FLIGHT_MAX: usize = 16;
+
+/// How many of those bulk work may take, so that a live change always finds a free place.
+pub const BULK_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX - 2;
+
+/// The first pause after a failure; it doubles with each further one.
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+/// The longest pause.
+const BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// The pause before a namespace is planned again because somebody was faster: the watch needs a moment to tell.
+const REPLAN_PAUSE: Duration = Duration::from_millis(100);
+
+/// Which line a namespace waits in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Priority {
+    /// Something changed in this namespace.
+    Live,
+    /// Something changed for many namespaces, or imps just started.
+    Bulk,
+}
+
+/// What came of a namespace's plan, as far as the queue needs to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Done {
+    /// Nothing is left to do.
+    Settled,
+    /// The world had changed meanwhile.
+    Replan,
+    /// Something failed: again after a pause, which is at least this long.
+    Failed(Option<Duration>),
+}
+
+#[derive(Debug)]
+struct Flight {
+    bulk: bool,
+    /// News arrived meanwhile.
+    again: Option<Priority>,
+}
+
+#[derive(Debug)]
+struct Pause {
+    until: Instant,
+    failures: u32,
+}
+
+/// See the module.
+#[derive(Default, Debug)]
+pub struct Queue {
+    live: VecDeque<NamespaceName>,
+    bulk: VecDeque<NamespaceName>,
+    queued: BTreeMap<NamespaceName, Priority>,
+    flights: BTreeMap<NamespaceName, Flight>,
+    bulk_flights: usize,
+    pauses: BTreeMap<NamespaceName, Pause>,
+    alarms: BTreeSet<(Instant, NamespaceName)>,
+}
+
+impl Queue {
+    /// Asks for a plan. A live change ends a pause, as it may be the cure; bulk work does not.
+    pub fn push(&mut self, namespace: NamespaceName, priority: Priority) {
+        if let Some(flight) = self.flights.get_mut(&namespace) {
+            flight.again = Some(flight.again.map_or(priority, |before| before.min(priority)));
+            return;
+        }
+        if priority == Priority::Bulk
+            && self.pauses.get(&namespace).is_some_and(|pause| self.is_armed(&namespace, pause))
+        {
+            return;
+        }
+        match self.queued.get(&namespace) {
+            Some(before) if *before <= priority => return,
+            // Moved to the front line; the old place is skipped when it comes up.
+            _ => self.queued.insert(namespace.clone(), priority),
+        };
+        match priority {
+            Priority::Live => self.live.push_back(namespace),
+            Priority::Bulk => self.bulk.push_back(namespace),
+        }
+    }
+
+    /// The next namespace to plan for, which is in flight from now on; none when all places are taken.
+    pub fn pop(&mut self, now: Instant) -> Option<NamespaceName> {
+        self.wake(now);
+        if self.flights.len() >= IN_FLIGHT_MAX {
+            return None;
+        }
+        if let Some(namespace) = self.take(Priority::Live) {
+            self.flights.insert(namespace.clone(), Flight { bulk: false, again: None });
+            return Some(namespace);
+        }
+        if self.bulk_flights >= BULK_IN_FLIGHT_MAX {
+            return None;
+        }
+        let namespace = self.take(Priority::Bulk)?;
+        self.bulk_flights += 1;
+        self.flights.insert(namespace.clone(), Flight { bulk: true, again: None });
+        Some(namespace)
+    }
+
+    /// A namespace is no longer in flight. `spread` is any number that differs between namespaces; it keeps those
+    /// that failed together from trying again together.
+    pub fn done(&mut self, namespace: &NamespaceName, what: Done, spread: u32, now: Instant) {
+        let Some(flight) = self.flights.remove(namespace) else { return };
+        self.bulk_flights -= usize::from(flight.bulk);
+        let failures = self.pauses.get(namespace).map_or(0, |pause| pause.failures);
+        match what {
+            Done::Settled => self.forget_pause(namespace),
+            Done::Replan => self.pause(namespace, REPLAN_PAUSE, failures, now),
+            Done::Failed(at_least) => {
+                let pause = backoff(failures, spread).max(at_least.unwrap_or_default());
+                self.pause(namespace, pause, failures.saturating_add(1), now);
+            }
+        }
+        if let Some(priority) = flight.again {
+            self.push(namespace.clone(), priority);
+        }
+    }
+
+    /// Forgets a namespace that is gone.
+    pub fn forget(&mut self, namespace: &NamespaceName) {
+        self.queued.remove(namespace);
+        self.forget_pause(namespace);
+    }
+
+    /// When [`Queue::pop`] may next have something that it has not now; `now` or earlier means at once.
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        let room = self.flights.len() < IN_FLIGHT_MAX;
+        // A line may hold places that were given up; `pop` clears those away, so this is never true for long.
+        let ready =
+            !self.live.is_empty() || (!self.bulk.is_empty() && self.bulk_flights < BULK_IN_FLIGHT_MAX);
+        if room && ready {
+            return Some(now);
+        }
+        self.alarms.first().map(|(at, _)| *at)
+    }
+
+    /// How many namespaces wait, paused ones included.
+    pub fn depth(&self) -> usize {
+        self.queued.len() + self.alarms.len()
+    }
+
+    /// How many namespaces are in flight.
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    fn take(&mut self, priority: Priority) -> Option<NamespaceName> {
+        let line = match priority {
+            Priority::Live => &mut self.live,
+            Priority::Bulk => &mut self.bulk,
+        };
+        while let Some(namespace) = line.pop_front() {
+            if self.queued.get(&namespace) == Some(&priority) {
+                self.queued.remove(&namespace);
+                self.disarm(&namespace);
+                return Some(namespace);
+            }
+        }
+        None
+    }
+
+    fn wake(&mut self, now: Instant) {
+        while let Some((at, _)) = self.alarms.first()
+            && *at <= now
+        {
+            let (_, namespace) = self.alarms.pop_first().expect("it was there a line ago");
+            self.push(namespace, Priority::Bulk);
+        }
+    }
+
+    fn pause(&mut self, namespace: &NamespaceName, pause: Duration, failures: u32, now: Instant) {
+        self.disarm(namespace);
+        let until = now + pause;
+        self.pauses.insert(namespace.clone(), Pause { until, failures });
+        self.alarms.insert((until, namespace.clone()));
+    }
+
+    fn is_armed(&self, namespace: &NamespaceName, pause: &Pause) -> bool {
+        self.alarms.contains(&(pause.until, namespace.clone()))
+    }
+
+    /// The alarm goes, the count of failures stays: only success ends it.
+    fn disarm(&mut self, namespace: &NamespaceName) {
+        if let Some(pause) = self.pauses.get(namespace) {
+            self.alarms.remove(&(pause.until, namespace.clone()));
+        }
+    }
+
+    fn forget_pause(&mut self, namespace: &NamespaceName) {
+        self.disarm(namespace);
+        self.pauses.remove(namespace);
+    }
+}
+
+/// Doubles from one second to five minutes, and takes between half and all of it.
+fn backoff(failures: u32, spread: u32) -> Duration {
+    let whole = BACKOFF_MIN.saturating_mul(1 << failures.min(16)).min(BACKOFF_MAX);
+    let part = f64::from(spread) / f64::from(u32::MAX);
+    whole.mul_f64(0.5 + part / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    fn name(index: usize) -> NamespaceName {
+        NamespaceName::new(format!("n{index}"))
+    }
+
+    #[test]
+    fn a_namespace_is_queued_once_however_often_it_is_pushed() {
+        let (mut queue, now) = (Queue::default(), now());
+        for _ in 0..3 {
+            queue.push(name(1), Priority::Bulk);
+            queue.push(name(1), Priority::Live);
+        }
+        assert_eq!(queue.pop(now), Some(name(1)));
+        assert_eq!(queue.pop(now), None);
+    }
+
+    #[test]
+    fn live_changes_go_before_bulk_work_and_find_a_place() {
+        let (mut queue, now) = (Queue::default(), now());
+        for index in 0..100 {
+            queue.push(name(index), Priority::Bulk);
+        }
+        while queue.pop(now).is_some() {}
+        assert_eq!(queue.in_flight(), BULK_IN_FLIGHT_MAX);
+        queue.push(name(1000), Priority::Live);
+        assert_eq!(queue.pop(now), Some(name(1000)));
+    }
+
+    #[test]
+    fn news_about_a_namespace_in_flight_waits_until_it_is_done() {
+        let (mut queue, now) = (Queue::default(), now());
+        queue.push(name(1), Priority::Live);
+        queue.pop(now);
+        queue.push(name(1), Priority::Live);
+        assert_eq!(queue.pop(now), None);
+        queue.done(&name(1), Done::Settled, 0, now);
+        assert_eq!(queue.pop(now), Some(name(1)));
+        queue.done(&name(1), Done::Settled, 0, now);
+        assert_eq!(queue.pop(now), None);
+    }
+
+    #[test]
+    fn failures_pause_longer_each_time_and_success_ends_it() {
+        let (mut queue, start) = (Queue::default(), now());
+        let mut at = start;
+        let mut pauses = Vec::new();
+        queue.push(name(1), Priority::Live);
+        for _ in 0..12 {
+            assert_eq!(queue.pop(at), Some(name(1)));
+            queue.done(&name(1), Done::Failed(None), u32::MAX, at);
+            assert_eq!(queue.pop(at), None, "it pauses");
+            let due = queue.due(at).unwrap();
+            pauses.push(due - at);
+            at = due;
+        }
+        assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1]), "{pauses:?}");
+        assert_eq!((pauses[0], pauses[11]), (BACKOFF_MIN, BACKOFF_MAX));
+        assert_eq!(queue.pop(at), Some(name(1)));
+        queue.done(&name(1), Done::Settled, 0, at);
+        assert_eq!((queue.due(at), queue.depth()), (None, 0));
+    }
+
+    #[test]
+    fn the_server_s_wish_when_to_come_again_is_kept() {
+        let (mut queue, now) = (Queue::default(), now());
+        queue.push(name(1), Priority::Live);
+        queue.pop(now);
+        queue.done(&name(1), Done::Failed(Some(Duration::from_secs(40))), 0, now);
+        assert_eq!(queue.due(now), Some(now + Duration::from_secs(40)));
+    }
+
+    #[test]
+    fn bulk_work_does_not_cut_a_pause_short_and_a_live_change_does() {
+        let (mut queue, now) = (Queue::default(), now());
+        queue.push(name(1), Priority::Live);
+        queue.pop(now);
+        queue.done(&name(1), Done::Failed(None), 0, now);
+        queue.push(name(1), Priority::Bulk);
+        assert_eq!(queue.pop(now), None);
+        queue.push(name(1), Priority::Live);
+        assert_eq!(queue.pop(now), Some(name(1)));
+        assert_eq!(queue.due(now), None, "its alarm went with it");
+    }
+
+    #[test]
+    fn a_namespace_that_is_gone_is_not_planned_for() {
+        let (mut queue, now) = (Queue::default(), now());
+        queue.push(name(1), Priority::Live);
+        queue.forget(&name(1));
+        assert_eq!(queue.pop(now), None);
+    }
+}

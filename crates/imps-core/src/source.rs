@@ -1,0 +1,254 @@
+//! A source: a Secret with credentials, what it says now, and the last good thing it said.
+//!
+//! A source that fails keeps what it last gave. Only the user's intent takes entries away: a key that the source no
+//! longer has goes at once, a source Secret that is deleted goes after a grace (delete and recreate is how many
+//! deployment tools replace a Secret).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use crate::dockerconfig::{self, DocumentFault, Format, Ignored, Parsed, Rejected};
+use crate::keyring::Keyring;
+use crate::reason::{Fault, FaultClass, Reason};
+use crate::registry::RegistryKey;
+
+/// How much of a Secret's type is shown; the API server sets no limit.
+const TYPE_CHARS_MAX: usize = 64;
+
+/// A source Secret as the API server shows it.
+#[derive(Clone)]
+pub struct Document {
+    /// `type` of the Secret.
+    pub secret_type: String,
+    /// `data`, decoded.
+    pub data: BTreeMap<String, Zeroizing<Vec<u8>>>,
+}
+
+impl std::fmt::Debug for Document {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Document({})", self.secret_type)
+    }
+}
+
+/// What keeps a source from being good. No variant holds anything of the Secret's content.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Trouble {
+    /// There is no such Secret.
+    Missing,
+    /// imps may not read it, or the API server does not answer.
+    Unreadable(Fault),
+    /// Its type is none that imps reads.
+    UnsupportedType(String),
+    /// The key that its type requires is not there.
+    NoKey(&'static str),
+    /// The document cannot be used.
+    Malformed(DocumentFault),
+    /// It is a docker config without any entry. Tools that fail write that, so it takes nothing away.
+    Empty,
+    /// These entries cannot be used, the others are.
+    Rejected(Vec<Rejected>),
+}
+
+/// What of a source nobody in this process has ever read well, though an earlier process may have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Gaps {
+    /// All is known.
+    None,
+    /// These registries.
+    Some(BTreeSet<RegistryKey>),
+    /// The whole source.
+    All,
+}
+
+/// See the module.
+#[derive(Default, Debug)]
+pub struct Source {
+    heard: bool,
+    secret_type: Option<String>,
+    trouble: Option<Trouble>,
+    missing_since: Option<Instant>,
+    entries: Keyring,
+    ever_good: bool,
+    blanks: BTreeSet<RegistryKey>,
+    ignored: Vec<Ignored>,
+}
+
+impl Source {
+    /// The API server showed the Secret.
+    pub fn read(&mut self, document: &Document) {
+        self.heard = true;
+        self.missing_since = None;
+        self.secret_type =
+            Some(document.secret_type.chars().filter(|c| !c.is_control()).take(TYPE_CHARS_MAX).collect());
+        match parse(document) {
+            Ok(parsed) if parsed.keyring.is_empty() && parsed.rejected.is_empty() => {
+                self.trouble = Some(Trouble::Empty)
+            }
+            Ok(parsed) => self.take(parsed),
+            Err(trouble) => self.trouble = Some(trouble),
+        }
+    }
+
+    /// The API server says that there is no such Secret.
+    pub fn vanish(&mut self, now: Instant) {
+        self.heard = true;
+        self.trouble = Some(Trouble::Missing);
+        self.missing_since.get_or_insert(now);
+    }
+
+    /// The Secret cannot be read. News of the server's own trouble count only while nothing is known: what was read
+    /// stays true until the server says otherwise.
+    pub fn fail(&mut self, fault: Fault) {
+        if fault.class == FaultClass::Forbidden || !self.heard {
+            self.heard |= fault.class == FaultClass::Forbidden;
+            self.trouble = Some(Trouble::Unreadable(fault));
+        }
+    }
+
+    /// Whether the API server has said anything about the Secret that a decision can stand on.
+    pub fn is_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// The type of the Secret that was read last, shortened to what is fit to print.
+    pub fn secret_type(&self) -> Option<&str> {
+        self.secret_type.as_deref()
+    }
+
+    /// What keeps it from being good.
+    pub fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref()
+    }
+
+    /// What was in it and is no credential.
+    pub fn ignored(&self) -> &[Ignored] {
+        &self.ignored
+    }
+
+    /// The credentials that it gives, in trouble the last good ones.
+    pub fn entries(&self) -> &Keyring {
+        &self.entries
+    }
+
+    /// What only an earlier process may know. A source that is missing for longer than the grace has none.
+    pub fn gaps(&self) -> Gaps {
+        match &self.trouble {
+            Some(Trouble::Rejected(_)) if !self.blanks.is_empty() => Gaps::Some(self.blanks.clone()),
+            Some(Trouble::Rejected(_)) | None => Gaps::None,
+            Some(_) if self.ever_good => Gaps::None,
+            Some(_) => Gaps::All,
+        }
+    }
+
+    /// When the grace of a missing source ends.
+    pub fn due(&self, grace: Duration) -> Option<Instant> {
+        let pending = !self.ever_good || !self.entries.is_empty();
+        self.missing_since.filter(|_| pending).map(|since| since + grace)
+    }
+
+    /// Lets go of what a missing source gave once the grace is over. Returns whether anything changed.
+    pub fn expire(&mut self, now: Instant, grace: Duration) -> bool {
+        if self.due(grace).is_none_or(|due| due > now) {
+            return false;
+        }
+        self.entries = Keyring::default();
+        self.blanks.clear();
+        // Nothing of it is wanted any longer, so there is nothing to recall either.
+        self.ever_good = true;
+        true
+    }
+
+    fn take(&mut self, parsed: Parsed) {
+        let Parsed { keyring: mut fresh, rejected, ignored, .. } = parsed;
+        let mut blanks = BTreeSet::new();
+        for registry in rejected.iter().filter_map(|rejected| rejected.registry.as_ref()) {
+            if fresh.get(registry).is_some() {
+                continue;
+            }
+            match self.entries.get(registry) {
+                // A broken entry is a failure, no intent: what it last said stays.
+                Some(last_good) => {
+                    fresh.insert(registry.clone(), last_good.clone());
+                }
+                None if self.ever_good && !self.blanks.contains(registry) => {}
+                None => {
+                    blanks.insert(registry.clone());
+                }
+            }
+        }
+        self.entries = fresh;
+        self.blanks = blanks;
+        self.ignored = ignored;
+        self.ever_good = true;
+        self.trouble = (!rejected.is_empty()).then_some(Trouble::Rejected(rejected));
+    }
+}
+
+fn parse(document: &Document) -> Result<Parsed, Trouble> {
+    let Some(format) = Format::from_secret_type(&document.secret_type) else {
+        let shown = document.secret_type.chars().filter(|c| !c.is_control()).take(TYPE_CHARS_MAX).collect();
+        return Err(Trouble::UnsupportedType(shown));
+    };
+    let bytes = document.data.get(format.data_key()).ok_or(Trouble::NoKey(format.data_key()))?;
+    dockerconfig::parse(format, bytes).map_err(Trouble::Malformed)
+}
+
+impl Trouble {
+    /// The word for conditions and metrics.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Trouble::Missing => Reason::SourceMissing,
+            Trouble::Unreadable(fault) if fault.class == FaultClass::Forbidden => Reason::SourceForbidden,
+            Trouble::Unreadable(_) => Reason::ApiUnavailable,
+            Trouble::UnsupportedType(_) => Reason::SourceTypeUnsupported,
+            Trouble::NoKey(_) | Trouble::Malformed(_) => Reason::SourceMalformed,
+            Trouble::Empty => Reason::SourceEmpty,
+            Trouble::Rejected(_) => Reason::EntriesRejected,
+        }
+    }
+
+    /// What is wrong and what to do about it, for the person on call.
+    pub fn advice(&self) -> String {
+        /// How many broken entries are spelled out; a source has a handful, and a status stays small.
+        const REJECTED_SHOWN_MAX: usize = 5;
+        match self {
+            Trouble::Missing => {
+                "the Secret does not exist; create it, or remove it from spec.registry.credentials".to_owned()
+            }
+            Trouble::Unreadable(fault) if fault.class == FaultClass::Forbidden => {
+                let detail = &fault.detail;
+                format!(
+                    "imps may not list and watch the Secret ({detail}); grant that in its namespace, see `imps rbac`"
+                )
+            }
+            Trouble::Unreadable(fault) => fault.advice(),
+            Trouble::UnsupportedType(found) => {
+                format!(
+                    "a Secret of type {found:?} is no source; use {} or {}",
+                    Format::DockerConfigJson.secret_type(),
+                    Format::DockerCfg.secret_type()
+                )
+            }
+            Trouble::NoKey(key) => {
+                format!("the Secret has no key {key:?}; put the docker config under that key")
+            }
+            Trouble::Malformed(fault) => format!("{fault}; {}", fault.remedy()),
+            Trouble::Empty => "the docker config has no entry; put one in, or remove the source from \
+                               spec.registry.credentials to take its credentials away"
+                .to_owned(),
+            Trouble::Rejected(rejected) => {
+                let mut parts: Vec<String> = rejected
+                    .iter()
+                    .take(REJECTED_SHOWN_MAX)
+                    .map(|r| format!("{r}; {}", r.fault.remedy()))
+                    .collect();
+                if rejected.len() > REJECTED_SHOWN_MAX {
+                    parts.push(format!("and {} more", rejected.len() - REJECTED_SHOWN_MAX));
+                }
+                parts.join(". ")
+            }
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! How a grant stands: everything that its status, its events and its metrics say, folded from the world.
+//!
+//! The size of a standing does not grow with the number of namespaces: lists are cut at the constants here, and what
+//! was cut is counted.
+
+use std::collections::BTreeSet;
+
+use crate::dockerconfig::Ignored;
+use crate::grant::Identity;
+use crate::name::{NamespaceName, SecretName, SecretRef};
+use crate::reason::{FaultClass, Reason};
+use crate::source::{Source, Trouble};
+use crate::world::{Payload, Room, Stream, Tally, TargetState, World};
+
+/// How many failing namespaces a status spells out.
+pub const FAILURES_SHOWN_MAX: usize = 20;
+/// How many namespaces a status lists by name.
+pub const NAMESPACES_SHOWN_MAX: usize = 100;
+/// How many registries a status lists for one source.
+pub const REGISTRIES_SHOWN_MAX: usize = 64;
+/// How many lost overlaps a status lists for one source.
+pub const OVERRIDDEN_SHOWN_MAX: usize = 20;
+/// How many characters a message has at most: an event's note may have 1024.
+pub const MESSAGE_CHARS_MAX: usize = 1000;
+
+/// True, false or not known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Truth {
+    /// It is so.
+    True,
+    /// It is not so.
+    False,
+    /// It is not known yet.
+    Unknown,
+}
+
+/// One condition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Judgement {
+    /// Whether it holds.
+    pub truth: Truth,
+    /// Why, in a word.
+    pub reason: Reason,
+    /// Why, and what to do.
+    pub message: String,
+}
+
+/// See the module.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// Which grant.
+    pub identity: Identity,
+    /// Sources are good and every selected namespace has just what it should.
+    pub ready: Judgement,
+    /// Work is under way or will be tried again; absent when not.
+    pub reconciling: Option<Judgement>,
+    /// A person has to do something; absent when not.
+    pub stalled: Option<Judgement>,
+    /// All sources are good.
+    pub sources_ready: Judgement,
+    /// All targets are as they should be.
+    pub targets_synced: Judgement,
+    /// Each source in its order.
+    pub sources: Vec<SourceStanding>,
+    /// How many namespaces stand how.
+    pub tally: Tally,
+    /// Namespaces in which something failed, at most [`FAILURES_SHOWN_MAX`].
+    pub failures: Vec<TargetFailure>,
+    /// Namespaces that have the Secret, at most [`NAMESPACES_SHOWN_MAX`].
+    pub managed: Vec<NamespaceName>,
+    /// How many more there are.
+    pub managed_more: usize,
+    /// Former names under which a Secret may still stand.
+    pub former_names: BTreeSet<SecretName>,
+}
+
+/// How one source stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceStanding {
+    /// Where it is.
+    pub at: SecretRef,
+    /// The type of the Secret, when it was read.
+    pub secret_type: Option<String>,
+    /// The registries whose credential in the targets is this source's, at most [`REGISTRIES_SHOWN_MAX`].
+    pub registries: Vec<String>,
+    /// How many more there are.
+    pub registries_more: usize,
+    /// `registry (winner)` for each credential that an earlier source overrides.
+    pub overridden: Vec<String>,
+    /// What is wrong, in a word; none when all is well.
+    pub reason: Option<Reason>,
+    /// What is wrong and what to do, or what was left out.
+    pub message: String,
+}
+
+impl SourceStanding {
+    /// `Ready`, `Degraded` (some entries cannot be used), `Missing`, `Failing`, or `Unknown` (not read yet).
+    pub fn state(&self) -> &'static str {
+        match self.reason {
+            None => "Ready",
+            Some(Reason::Progressing) => "Unknown",
+            Some(Reason::EntriesRejected) => "Degraded",
+            Some(Reason::SourceMissing) => "Missing",
+            Some(_) => "Failing",
+        }
+    }
+}
+
+/// One namespace in which something failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TargetFailure {
+    /// The namespace.
+    pub namespace: NamespaceName,
+    /// Why, in a word.
+    pub reason: Reason,
+    /// Why, and what to do.
+    pub message: String,
+    /// A Secret could not be taken away.
+    pub leaving: bool,
+}
+
+/// Something that happened to a grant, worth an event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Notice {
+    /// Whether somebody has to look.
+    pub warning: bool,
+    /// The reason, a word from [`Notice::REASONS`].
+    pub reason: &'static str,
+    /// What happened and what to do.
+    pub note: String,
+}
+
+impl Notice {
+    /// All reasons of events: the original's, and `TargetConflict`.
+    pub const REASONS: [&str; 6] = [
+        "Reconciled",
+        "SourceCredentialsError",
+        "SecretReconciliationError",
+        "SecretDeletionError",
+        "ReconciliationFailed",
+        "TargetConflict",
+    ];
+}
+
+impl Standing {
+    /// Folds what the world knows of a grant.
+    pub fn of(world: &World, room: &Room) -> Self {
+        let sources: Vec<SourceStanding> = room
+            .grant()
+            .map(|grant| grant.sources.iter().map(|at| source_standing(world, room, at)).collect())
+            .unwrap_or_default();
+        let failures: Vec<TargetFailure> = failures(room).take(FAILURES_SHOWN_MAX).collect();
+        let sources_ready = judge_sources(&sources);
+        let targets_synced = judge_targets(room, &failures);
+        let verdicts = Verdicts {
+            world,
+            room,
+            sources: &sources,
+            sources_ready: &sources_ready,
+            targets_synced: &targets_synced,
+        };
+        let (ready, reconciling, stalled) = verdicts.summary();
+        let has_secret = |state: &TargetState| matches!(state, TargetState::Synced(_));
+        let mut managed: Vec<NamespaceName> = room
+            .targets()
+            .iter()
+            .filter(|(_, state)| has_secret(state))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let managed_more = managed.len().saturating_sub(NAMESPACES_SHOWN_MAX);
+        managed.truncate(NAMESPACES_SHOWN_MAX);
+        Self {
+            identity: room.identity().clone(),
+            ready,
+            reconciling,
+            stalled,
+            sources_ready,
+            targets_synced,
+            tally: room.tally(),
+            failures,
+            managed,
+            managed_more,
+            former_names: room.record().secret_names.clone(),
+            sources,
+        }
+    }
+
+    /// What is new since `before`, as events. Nothing is said of what was said before.
+    pub fn notices(&self, before: Option<&Standing>) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        let mut warn = |reason: &'static str, note: String| {
+            notices.push(Notice { warning: true, reason, note: clip(note) });
+        };
+        let said = |pick: fn(&Standing) -> &Judgement| before.map(|b| (pick(b).truth, pick(b).reason));
+        let invalid = |s: &Standing| matches!(s.ready.reason, Reason::InvalidSpec | Reason::AccessDenied);
+        if invalid(self) && before.is_none_or(|b| b.ready != self.ready) {
+            warn("ReconciliationFailed", self.ready.message.clone());
+        }
+        let troubled = |s: &Standing| -> Vec<(SecretRef, Option<Reason>)> {
+            let bad =
+                s.sources.iter().filter(|source| !matches!(source.reason, None | Some(Reason::Progressing)));
+            bad.map(|source| (source.at.clone(), source.reason)).collect()
+        };
+        let now_troubled = troubled(self);
+        let then_troubled = before.map(troubled).unwrap_or_default();
+        if now_troubled.iter().any(|trouble| !then_troubled.contains(trouble)) {
+            warn("SourceCredentialsError", self.sources_ready.message.clone());
+        }
+        for (reason, wanted, leaving) in [
+            ("TargetConflict", true, false),
+            ("SecretReconciliationError", false, false),
+            ("SecretDeletionError", false, true),
+        ] {
+            let pick = |s: &Standing| {
+                let of_kind = |f: &&TargetFailure| {
+                    f.leaving == leaving && (f.reason == Reason::TargetConflict) == wanted
+                };
+                s.failures.iter().find(of_kind).map(|f| format!("{}: {}", f.namespace, f.message))
+            };
+            if let Some(note) = pick(self)
+                && before.is_none_or(|b| pick(b).is_none())
+            {
+                warn(reason, note);
+            }
+        }
+        let was_ready = said(|s| &s.ready).is_some_and(|(truth, _)| truth == Truth::True);
+        if self.ready.truth == Truth::True && !was_ready {
+            let note = clip(self.ready.message.clone());
+            notices.push(Notice { warning: false, reason: "Reconciled", note });
+        }
+        notices
+    }
+}
+
+fn source_standing(world: &World, room: &Room, at: &SecretRef) -> SourceStanding {
+    let mut registries: Vec<String> = room
+        .origin()
+        .iter()
+        .filter(|(_, from)| *from == at)
+        .map(|(registry, _)| registry.to_string())
+        .collect();
+    let registries_more = registries.len().saturating_sub(REGISTRIES_SHOWN_MAX);
+    registries.truncate(REGISTRIES_SHOWN_MAX);
+    let lost = room.overlaps().iter().filter(|overlap| overlap.losers.contains(at));
+    let overridden = lost
+        .take(OVERRIDDEN_SHOWN_MAX)
+        .map(|o| {
+            format!(
+                "{} ({}{})",
+                o.registry.display_name(),
+                o.winner,
+                if o.identical { ", same login" } else { "" }
+            )
+        })
+        .collect();
+    let source = world.source(at);
+    let (reason, message) = match source {
+        None => (Some(Reason::Progressing), "not read yet".to_owned()),
+        Some(source) => match source.trouble() {
+            Some(trouble) => (Some(trouble.reason()), in_use(source, trouble)),
+            None if !source.is_heard() => (Some(Reason::Progressing), "not read yet".to_owned()),
+            None => (None, ignored_text(source.ignored())),
+        },
+    };
+    SourceStanding {
+        at: at.clone(),
+        secret_type: source.and_then(Source::secret_type).map(str::to_owned),
+        registries,
+        registries_more,
+        overridden,
+        reason,
+        message: clip(message),
+    }
+}
+
+/// The trouble, and whether something works all the same.
+fn in_use(source: &Source, trouble: &Trouble) -> String {
+    let advice = trouble.advice();
+    match (trouble, source.entries().is_empty()) {
+        (Trouble::Rejected(_), _) | (_, true) => advice,
+        (Trouble::Missing, false) => {
+            format!("{advice}. Its last credentials stay in use for the grace period")
+        }
+        (_, false) => format!("{advice}. Its last good credentials stay in use"),
+    }
+}
+
+fn ignored_text(ignored: &[Ignored]) -> String {
+    if ignored.is_empty() {
+        return String::new();
+    }
+    let parts: Vec<String> = ignored.iter().take(OVERRIDDEN_SHOWN_MAX).map(ToString::to_string).collect();
+    format!("not passed on: {}", parts.join(", "))
+}
+
+fn failures(room: &Room) -> impl Iterator<Item = TargetFailure> {
+    room.targets().iter().filter_map(|(namespace, state)| {
+        let (reason, advice, leaving) = match state {
+            TargetState::Troubled { reason, advice } => (*reason, advice, false),
+            TargetState::LeavingTroubled { advice } => (Reason::TargetsDegraded, advice, true),
+            TargetState::Pending | TargetState::Synced(_) | TargetState::Leaving => return None,
+        };
+        Some(TargetFailure { namespace: namespace.clone(), reason, message: clip(advice.clone()), leaving })
+    })
+}
+
+fn judge_sources(sources: &[SourceStanding]) -> Judgement {
+    let bad: Vec<&SourceStanding> = sources.iter().filter(|source| source.reason.is_some()).collect();
+    let Some(first) = bad.first() else {
+        let message = match sources.len() {
+            0 => "spec.registry.credentials is empty; list the Secrets that hold the logins".to_owned(),
+            count => format!("{} can be used", plural(count, "source")),
+        };
+        let truth = if sources.is_empty() { Truth::False } else { Truth::True };
+        let reason = if sources.is_empty() { Reason::NoCredentials } else { Reason::Succeeded };
+        return Judgement { truth, reason, message };
+    };
+    let reason = first.reason.expect("only sources with a reason are in the list");
+    let truth =
+        if bad.iter().all(|s| s.reason == Some(Reason::Progressing)) { Truth::Unknown } else { Truth::False };
+    let texts: Vec<String> = bad.iter().map(|source| format!("{}: {}", source.at, source.message)).collect();
+    Judgement { truth, reason, message: clip(texts.join("; ")) }
+}
+
+fn judge_targets(room: &Room, failures: &[TargetFailure]) -> Judgement {
+    let Tally { desired, synced, failed, conflict, pending, leaving } = room.tally();
+    if let Some(first) = failures.first() {
+        let wrong = failed + conflict + failures.iter().filter(|failure| failure.leaving).count();
+        let message = format!(
+            "{} not as it should be; {}: {}",
+            plural(wrong, "namespace"),
+            first.namespace,
+            first.message
+        );
+        return Judgement { truth: Truth::False, reason: first.reason, message: clip(message) };
+    }
+    let secret = room.grant().map_or("the Secret", |grant| grant.template.name.as_str());
+    if pending + leaving > 0 {
+        let message =
+            format!("{synced} of {} done, {leaving} to be taken away", plural(desired, "namespace"));
+        return Judgement { truth: Truth::Unknown, reason: Reason::Progressing, message };
+    }
+    let message = match room.grant() {
+        Some(grant) if grant.recipients.is_empty() => "spec.target selects no namespace at all".to_owned(),
+        _ => format!("{} with Secret {secret}", plural(synced, "namespace")),
+    };
+    Judgement { truth: Truth::True, reason: Reason::Succeeded, message }
+}
+
+/// What the summary is made from.
+struct Verdicts<'a> {
+    world: &'a World,
+    room: &'a Room,
+    sources: &'a [SourceStanding],
+    sources_ready: &'a Judgement,
+    targets_synced: &'a Judgement,
+}
+
+impl Verdicts<'_> {
+    /// Ready, Reconciling and Stalled. The last two never hold together: work that goes on hides what only a person can
+    /// mend until it is done.
+    fn summary(&self) -> (Judgement, Option<Judgement>, Option<Judgement>) {
+        let judge =
+            |truth, reason, message: &str| Judgement { truth, reason, message: clip(message.to_owned()) };
+        if !self.room.rejections().is_empty() {
+            let texts: Vec<String> = self.room.rejections().iter().map(ToString::to_string).collect();
+            let message = format!("{}. What was there before is left as it is", texts.join("; "));
+            let (ready, stalled) = (
+                judge(Truth::False, Reason::InvalidSpec, &message),
+                judge(Truth::True, Reason::InvalidSpec, &message),
+            );
+            return (ready, None, Some(stalled));
+        }
+        if self.room.grant().is_some_and(|grant| grant.suspended) {
+            let message = "spec.suspend is true: nothing is written and nothing is taken away";
+            return (judge(Truth::Unknown, Reason::Suspended, message), None, None);
+        }
+        if let Some((denied, message)) = self.broken_stream() {
+            let reason = if denied { Reason::AccessDenied } else { Reason::ApiUnavailable };
+            let open = judge(Truth::True, reason, &message);
+            let (reconciling, stalled) = if denied { (None, Some(open)) } else { (Some(open), None) };
+            return (judge(Truth::False, reason, &message), reconciling, stalled);
+        }
+        let Tally { pending, leaving, .. } = self.room.tally();
+        let waiting = matches!(self.room.payload(), Payload::Waiting) || !self.world.is_settled(self.room);
+        let ready = self.ready(waiting);
+        let open = |j: &Judgement| Some(judge(Truth::True, j.reason, &j.message));
+        if waiting || pending + leaving > 0 {
+            let message = format!("{}; {}", self.sources_ready.message, self.targets_synced.message);
+            return (ready, Some(judge(Truth::True, Reason::Progressing, &message)), None);
+        }
+        if ready.truth == Truth::True {
+            return (ready, None, None);
+        }
+        let (reconciling, stalled) =
+            if self.needs_a_person() { (None, open(&ready)) } else { (open(&ready), None) };
+        (ready, reconciling, stalled)
+    }
+
+    fn ready(&self, waiting: bool) -> Judgement {
+        let (sources, targets) = (self.sources_ready, self.targets_synced);
+        let (truth, reason, message) = match (sources.truth, targets.truth) {
+            (Truth::False, Truth::False) => {
+                (Truth::False, Reason::SourcesDegraded, format!("{}; {}", sources.message, targets.message))
+            }
+            (Truth::False, _) => (Truth::False, Reason::SourcesDegraded, sources.message.clone()),
+            (_, Truth::False) => (Truth::False, Reason::TargetsDegraded, targets.message.clone()),
+            (Truth::True, Truth::True) if !waiting => {
+                let registries = self.room.origin().len();
+                let remarks = self.room.remarks();
+                let mut message = format!(
+                    "{}: {} from {}",
+                    targets.message,
+                    plural_y(registries, "registr"),
+                    plural(self.sources.len(), "source")
+                );
+                if !remarks.is_empty() {
+                    message = format!("{message}; {}", remarks.join("; "));
+                }
+                (Truth::True, Reason::Succeeded, message)
+            }
+            _ => (Truth::Unknown, Reason::Progressing, targets.message.clone()),
+        };
+        Judgement { truth, reason, message: clip(message) }
+    }
+
+    /// A stream that the grant stands on and that does not come: whether by lack of a right, and what to say.
+    fn broken_stream(&self) -> Option<(bool, String)> {
+        let grant = self.room.grant()?;
+        let mut streams = vec![Stream::Grants, Stream::Namespaces];
+        streams.extend(self.room.secret_names().into_iter().cloned().map(Stream::Targets));
+        if !grant.recipients.pods.is_empty() {
+            streams.push(self.world.pods_stream());
+        }
+        let broken =
+            streams.iter().find_map(|stream| self.world.stream_fault(stream).map(|fault| (stream, fault)))?;
+        let (stream, fault) = broken;
+        Some((fault.class == FaultClass::Forbidden, format!("cannot watch {stream}: {}", fault.advice())))
+    }
+
+    /// Whether trying again changes nothing: somebody has to edit an object or grant a right.
+    fn needs_a_person(&self) -> bool {
+        let retried = |reason: Reason| {
+            matches!(
+                reason,
+                Reason::SourceMissing
+                    | Reason::ApiUnavailable
+                    | Reason::Progressing
+                    | Reason::TargetTerminating
+            )
+        };
+        let source = self.sources.iter().filter_map(|source| source.reason).any(|reason| !retried(reason));
+        let target = self.targets_synced.truth == Truth::False && !retried(self.targets_synced.reason);
+        source || target || self.sources.is_empty()
+    }
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+fn plural_y(count: usize, stem: &str) -> String {
+    format!("{count} {stem}{}", if count == 1 { "y" } else { "ies" })
+}
+
+/// Keeps a message within its limit.
+fn clip(message: String) -> String {
+    match message.char_indices().nth(MESSAGE_CHARS_MAX - 1) {
+        None => message,
+        Some((at, _)) => format!("{}…", &message[..at]),
+    }
+}

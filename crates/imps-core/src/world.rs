@@ -1,0 +1,690 @@
+//! The world as imps knows it: facts come in, and each one says for which namespaces a plan may now differ.
+//!
+//! Nothing here asks or writes anything. Absence is believed only of a stream that has been listed whole, so a list
+//! that is still being read never takes anything away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::census::{Pod, PodCensus, PodUid};
+use crate::grant::{Grant, Identity, Verdict};
+use crate::holding::{Holding, Owner, Sighting, Version};
+use crate::name::{NamespaceName, SecretName, SecretRef, Uid};
+use crate::reason::Fault;
+use crate::selector::Tags;
+use crate::source::{Document, Source};
+
+pub mod reach;
+pub mod recall;
+pub mod room;
+
+use reach::Reach;
+pub use recall::Record;
+pub use room::{Payload, Room, Sealed, Tally, TargetState};
+
+/// One stream of news that imps can listen to.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Stream {
+    /// All `ImagePullSecret` objects.
+    Grants,
+    /// All namespaces, metadata only.
+    Namespaces,
+    /// All pods, metadata only. New questions about pods start another round, in which all are counted again.
+    Pods {
+        /// Grows with each change of the questions.
+        round: u32,
+    },
+    /// One source Secret.
+    Source(SecretRef),
+    /// All Secrets of one name, in every namespace.
+    Targets(SecretName),
+}
+
+impl std::fmt::Display for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Stream::Grants => f.write_str("imagepullsecrets"),
+            Stream::Namespaces => f.write_str("namespaces"),
+            Stream::Pods { .. } => f.write_str("pods"),
+            Stream::Source(at) => write!(f, "secret {at}"),
+            Stream::Targets(name) => write!(f, "secrets named {name} in all namespaces"),
+        }
+    }
+}
+
+/// Something that was seen in the cluster.
+#[derive(Debug)]
+pub enum Fact {
+    /// An `ImagePullSecret` is there.
+    Grant(Box<GrantFact>),
+    /// It is gone.
+    GrantGone(Uid),
+    /// A namespace is there.
+    Namespace(NamespaceName, Namespace),
+    /// It is gone.
+    NamespaceGone(NamespaceName),
+    /// A pod is there.
+    Pod(Pod),
+    /// It is gone.
+    PodGone(PodUid),
+    /// A source Secret is there.
+    Source(SecretRef, Document),
+    /// It is gone, or never was there.
+    SourceGone(SecretRef),
+    /// A Secret of a target's name is there.
+    Secret(SecretRef, Box<Sighting>),
+    /// It is gone; the UID and version are those of its end.
+    SecretGone(SecretRef, Uid, Version),
+    /// A whole list of the stream begins.
+    Relist(Stream),
+    /// The list is complete.
+    Listed(Stream),
+    /// The stream does not come.
+    Broken(Stream, Fault),
+    /// What one of our own targets holds, asked for to fill the gaps of a failing source after a restart.
+    Recalled(Uid, Result<Document, Fault>),
+}
+
+impl Fact {
+    /// The stream that a fact came by; pods carry none, as their round does not matter.
+    fn stream(&self) -> Option<Stream> {
+        match self {
+            Fact::Grant(_) | Fact::GrantGone(_) => Some(Stream::Grants),
+            Fact::Namespace(..) | Fact::NamespaceGone(_) => Some(Stream::Namespaces),
+            Fact::Source(at, _) | Fact::SourceGone(at) => Some(Stream::Source(at.clone())),
+            Fact::Secret(at, _) | Fact::SecretGone(at, ..) => Some(Stream::Targets(at.name.clone())),
+            Fact::Relist(stream) | Fact::Listed(stream) | Fact::Broken(stream, _) => Some(stream.clone()),
+            Fact::Pod(_) | Fact::PodGone(_) | Fact::Recalled(..) => None,
+        }
+    }
+}
+
+/// An `ImagePullSecret` as read.
+#[derive(Debug)]
+pub struct GrantFact {
+    /// Which object.
+    pub identity: Identity,
+    /// What it asks for, or all that is wrong with it.
+    pub grant: Result<Grant, Vec<Rejection>>,
+    /// What was left out of account, to be told to the user.
+    pub remarks: Vec<String>,
+    /// What its status remembers of an earlier process.
+    pub record: Record,
+}
+
+/// One thing that is wrong with an `ImagePullSecret`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rejection {
+    /// Where: `spec.target.namespaces.labels[0]`.
+    pub path: String,
+    /// What is wrong and what to do.
+    pub problem: String,
+}
+
+impl std::fmt::Display for Rejection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path, self.problem)
+    }
+}
+
+/// What matters of a namespace.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Namespace {
+    /// Its labels.
+    pub labels: Tags,
+    /// Its annotations.
+    pub annotations: Tags,
+    /// It is being deleted: nothing is written there any more.
+    pub terminating: bool,
+}
+
+/// What a fact may have changed.
+#[derive(Default, Debug)]
+pub struct Wake {
+    /// Namespaces in which something changed.
+    pub live: BTreeSet<NamespaceName>,
+    /// Namespaces that something may have changed for.
+    pub bulk: BTreeSet<NamespaceName>,
+    /// Grants whose report may differ.
+    pub grants: BTreeSet<Uid>,
+    /// Namespaces that are gone.
+    pub gone: BTreeSet<NamespaceName>,
+    /// Other streams may be wanted.
+    pub streams: bool,
+}
+
+#[derive(Default, Debug)]
+struct StreamState {
+    listed: bool,
+    /// What the list that is being read has shown so far.
+    relist: Option<BTreeSet<String>>,
+    fault: Option<Fault>,
+}
+
+/// Whether a grant wants its Secret in a namespace.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Selection {
+    /// It does or does not, and why.
+    Known(Verdict),
+    /// Too little is known yet to say no.
+    Unknown,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct World {
+    missing_source_grace: Duration,
+    pub(crate) rooms: BTreeMap<Uid, Room>,
+    namespaces: BTreeMap<NamespaceName, Namespace>,
+    sources: BTreeMap<SecretRef, Source>,
+    holdings: BTreeMap<NamespaceName, BTreeMap<SecretName, Holding>>,
+    /// How many Secrets of ours stand at each name: a name is watched until the last one is gone.
+    ours: BTreeMap<SecretName, usize>,
+    census: PodCensus,
+    pods_round: u32,
+    streams: BTreeMap<Stream, StreamState>,
+    reach: Reach,
+    /// Which grants have written something down about a namespace.
+    present: BTreeMap<NamespaceName, BTreeSet<Uid>>,
+}
+
+impl World {
+    /// A world of which nothing is known. A source Secret that vanishes keeps its credentials for the grace.
+    pub fn new(missing_source_grace: Duration) -> Self {
+        Self {
+            missing_source_grace,
+            rooms: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            holdings: BTreeMap::new(),
+            ours: BTreeMap::new(),
+            census: PodCensus::default(),
+            pods_round: 0,
+            streams: BTreeMap::new(),
+            reach: Reach::default(),
+            present: BTreeMap::new(),
+        }
+    }
+
+    // === what is known ===
+
+    /// The grant with this UID.
+    pub fn room(&self, uid: &Uid) -> Option<&Room> {
+        self.rooms.get(uid)
+    }
+
+    /// All grants.
+    pub fn rooms(&self) -> impl Iterator<Item = &Room> {
+        self.rooms.values()
+    }
+
+    /// All namespaces.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&NamespaceName, &Namespace)> {
+        self.namespaces.iter()
+    }
+
+    /// A namespace.
+    pub fn namespace(&self, name: &NamespaceName) -> Option<&Namespace> {
+        self.namespaces.get(name)
+    }
+
+    /// A source.
+    pub fn source(&self, at: &SecretRef) -> Option<&Source> {
+        self.sources.get(at)
+    }
+
+    /// The Secrets at targets' names in a namespace.
+    pub fn holdings(&self, namespace: &NamespaceName) -> impl Iterator<Item = (&SecretName, &Holding)> {
+        self.holdings.get(namespace).into_iter().flatten()
+    }
+
+    /// How many pods the census remembers.
+    pub fn pods(&self) -> usize {
+        self.census.len()
+    }
+
+    /// The grants that may want something in a namespace or have something there: what a plan has to look at.
+    pub fn candidates(&self, name: &NamespaceName) -> BTreeSet<&Uid> {
+        let mut candidates = self.reach.candidates(name, self.namespaces.get(name));
+        let owners = self.holdings(name).filter_map(|(_, holding)| match &holding.owner {
+            Owner::Grant(uid) | Owner::Stripped(uid) => self.rooms.get_key_value(uid).map(|(uid, _)| uid),
+            Owner::Other { .. } => None,
+        });
+        candidates.extend(owners);
+        candidates.extend(self.present.get(name).into_iter().flatten());
+        candidates
+    }
+
+    /// Whether a grant wants its Secret in a namespace.
+    pub fn selection(&self, grant: &Grant, name: &NamespaceName, namespace: &Namespace) -> Selection {
+        let Namespace { labels, annotations, .. } = namespace;
+        let verdict =
+            grant.recipients.decide(name, labels, annotations, |term| self.census.answers(name, term));
+        let pods_matter = !grant.recipients.pods.is_empty();
+        match verdict {
+            Verdict::Unselected if pods_matter && !self.is_listed(&self.pods_stream()) => Selection::Unknown,
+            verdict => Selection::Known(verdict),
+        }
+    }
+
+    /// Whether all is known that an action of this grant stands on, but for its sources.
+    pub fn is_settled(&self, room: &Room) -> bool {
+        let Some(grant) = room.grant() else { return false };
+        let name = &grant.template.name;
+        [Stream::Grants, Stream::Namespaces, Stream::Targets(name.clone())]
+            .iter()
+            .all(|stream| self.is_listed(stream))
+    }
+
+    /// Whether the stream has been read whole at least once.
+    pub fn is_listed(&self, stream: &Stream) -> bool {
+        self.streams.get(stream).is_some_and(|state| state.listed)
+    }
+
+    /// Why the stream does not come, if it does not.
+    pub fn stream_fault(&self, stream: &Stream) -> Option<&Fault> {
+        self.streams.get(stream).and_then(|state| state.fault.as_ref())
+    }
+
+    /// All streams that do not come, with the reason.
+    pub fn broken_streams(&self) -> impl Iterator<Item = (&Stream, &Fault)> {
+        self.streams.iter().filter_map(|(stream, state)| state.fault.as_ref().map(|fault| (stream, fault)))
+    }
+
+    /// The streams that imps has to listen to.
+    pub fn wanted_streams(&self) -> BTreeSet<Stream> {
+        let mut wanted = BTreeSet::from([Stream::Grants, Stream::Namespaces]);
+        if !self.census.is_idle() {
+            wanted.insert(self.pods_stream());
+        }
+        for room in self.rooms.values() {
+            wanted.extend(room.record().secret_names.iter().cloned().map(Stream::Targets));
+            if let Some(grant) = room.grant() {
+                wanted.extend(grant.sources.iter().cloned().map(Stream::Source));
+                wanted.insert(Stream::Targets(grant.template.name.clone()));
+            }
+        }
+        wanted.extend(self.ours.keys().cloned().map(Stream::Targets));
+        wanted
+    }
+
+    /// Whether everything that is wanted has been read whole: from now on absence means something.
+    pub fn is_ready(&self) -> bool {
+        self.wanted_streams().iter().all(|stream| self.is_listed(stream))
+    }
+
+    /// The stream of pods of the current round.
+    pub fn pods_stream(&self) -> Stream {
+        Stream::Pods { round: self.pods_round }
+    }
+
+    /// When time alone changes something.
+    pub fn due(&self) -> Option<Instant> {
+        self.sources.values().filter_map(|source| source.due(self.missing_source_grace)).min()
+    }
+
+    // === learning ===
+
+    /// Starts to listen to a stream.
+    pub fn watch(&mut self, stream: Stream) {
+        self.streams.entry(stream).or_default();
+    }
+
+    /// Takes a fact in. One of a stream that is not (or no longer) listened to is ignored: nobody would ever say that
+    /// it stopped being true.
+    pub fn learn(&mut self, fact: Fact, now: Instant) -> Wake {
+        let mut wake = Wake::default();
+        if fact.stream().is_some_and(|stream| !self.streams.contains_key(&stream)) {
+            return wake;
+        }
+        match fact {
+            Fact::Grant(fact) => self.learn_grant(*fact, &mut wake),
+            Fact::GrantGone(uid) => self.forget_grant(&uid, &mut wake),
+            Fact::Namespace(name, namespace) => self.learn_namespace(name, namespace, &mut wake),
+            Fact::NamespaceGone(name) => self.forget_namespace(&name, &mut wake),
+            Fact::Pod(pod) => {
+                self.heard(&self.pods_stream());
+                wake.live.extend(self.census.count(&pod));
+            }
+            Fact::PodGone(uid) => wake.live.extend(self.census.leave(uid)),
+            Fact::Source(at, document) => {
+                self.see(&Stream::Source(at.clone()), at.to_string());
+                self.with_source(&at, &mut wake, |source| source.read(&document));
+            }
+            Fact::SourceGone(at) => self.with_source(&at, &mut wake, |source| source.vanish(now)),
+            Fact::Secret(at, sighting) => self.learn_secret(at, (*sighting).into(), &mut wake),
+            Fact::SecretGone(at, uid, version) => self.forget_secret(&at, &uid, version, &mut wake),
+            Fact::Relist(stream) => self.begin(stream),
+            Fact::Listed(stream) => self.finish(stream, now, &mut wake),
+            Fact::Broken(stream, fault) => self.learn_broken(stream, fault, &mut wake),
+            Fact::Recalled(uid, answer) => self.learn_recalled(&uid, answer, &mut wake),
+        }
+        wake
+    }
+
+    /// Time has passed: graces end.
+    pub fn tick(&mut self, now: Instant) -> Wake {
+        let mut wake = Wake::default();
+        let grace = self.missing_source_grace;
+        let over: Vec<SecretRef> = self
+            .sources
+            .iter()
+            .filter(|(_, source)| source.due(grace).is_some_and(|due| due <= now))
+            .map(|(at, _)| at.clone())
+            .collect();
+        for at in over {
+            self.with_source(&at, &mut wake, |source| {
+                source.expire(now, grace);
+            });
+        }
+        wake
+    }
+
+    /// Forgets a stream that is no longer listened to, with all that only it could keep true.
+    pub fn unwatch(&mut self, stream: &Stream) {
+        self.streams.remove(stream);
+        match stream {
+            Stream::Source(at) => {
+                self.sources.remove(at);
+            }
+            Stream::Targets(name) => {
+                for holdings in self.holdings.values_mut() {
+                    holdings.remove(name);
+                }
+                self.holdings.retain(|_, holdings| !holdings.is_empty());
+                self.ours.remove(name);
+            }
+            Stream::Grants | Stream::Namespaces | Stream::Pods { .. } => {}
+        }
+    }
+
+    fn learn_grant(&mut self, fact: GrantFact, wake: &mut Wake) {
+        let uid = fact.identity.uid.clone();
+        self.see(&Stream::Grants, uid.to_string());
+        let room = self.rooms.entry(uid.clone()).or_insert_with(|| Room::new(fact.identity.clone()));
+        if !room.update(fact) {
+            // Our own report comes back this way: the object is as it was.
+            return;
+        }
+        wake.grants.insert(uid.clone());
+        wake.streams = true;
+        self.reach.forget(&uid);
+        if let Some(grant) = self.rooms[&uid].grant() {
+            self.reach.learn(&uid, &grant.recipients);
+        }
+        self.ask_census();
+        self.refresh(&uid);
+        self.wake_grant(&uid, wake);
+    }
+
+    fn forget_grant(&mut self, uid: &Uid, wake: &mut Wake) {
+        self.wake_grant(uid, wake);
+        if let Some(room) = self.rooms.remove(uid) {
+            for namespace in room.namespaces() {
+                if let Some(grants) = self.present.get_mut(namespace) {
+                    grants.remove(uid);
+                }
+            }
+            self.present.retain(|_, grants| !grants.is_empty());
+            wake.streams = true;
+            self.reach.forget(uid);
+            self.ask_census();
+        }
+    }
+
+    /// Wakes the namespaces that a grant selects now, selected before, or has a Secret in. Those that will have to be
+    /// written count as pending from now on, so that no report in between calls them done.
+    fn wake_grant(&mut self, uid: &Uid, wake: &mut Wake) {
+        if !self.is_listed(&Stream::Grants) {
+            return;
+        }
+        let owned =
+            |holding: &Holding| matches!(&holding.owner, Owner::Grant(o) | Owner::Stripped(o) if o == uid);
+        let held = self.holdings.iter().filter(|(_, holdings)| holdings.values().any(owned));
+        wake.bulk.extend(held.map(|(name, _)| name.clone()));
+        let Some(room) = self.rooms.get(uid) else { return };
+        let mut stale: Vec<NamespaceName> = room.stale().cloned().collect();
+        if let Some(grant) = room.grant().filter(|grant| !grant.suspended) {
+            let fresh = self.namespaces.iter().filter(|(name, namespace)| {
+                !namespace.terminating
+                    && !room.targets().contains_key(*name)
+                    && matches!(
+                        self.selection(grant, name, namespace),
+                        Selection::Known(Verdict::Selected(_))
+                    )
+            });
+            stale.extend(fresh.map(|(name, _)| name.clone()));
+        }
+        wake.bulk.extend(room.namespaces().cloned());
+        wake.bulk.extend(stale.iter().cloned());
+        for name in stale {
+            self.set_target(uid, &name, Some(TargetState::Pending));
+        }
+    }
+
+    fn ask_census(&mut self) {
+        let grants = self.rooms.values().filter_map(Room::grant);
+        let terms = grants.flat_map(|grant| grant.recipients.pods.iter().cloned()).collect();
+        if self.census.ask(terms) {
+            self.pods_round += 1;
+        }
+    }
+
+    fn learn_namespace(&mut self, name: NamespaceName, namespace: Namespace, wake: &mut Wake) {
+        self.see(&Stream::Namespaces, name.to_string());
+        let before = self.namespaces.insert(name.clone(), namespace);
+        if before.as_ref() != self.namespaces.get(&name) {
+            wake.live.insert(name);
+        }
+    }
+
+    fn forget_namespace(&mut self, name: &NamespaceName, wake: &mut Wake) {
+        self.namespaces.remove(name);
+        wake.gone.insert(name.clone());
+        for uid in self.present.remove(name).unwrap_or_default() {
+            if let Some(room) = self.rooms.get_mut(&uid) {
+                room.set_target(name, None);
+                wake.grants.insert(uid);
+            }
+        }
+    }
+
+    /// Writes down how a grant stands in a namespace; `None` when it wants and has nothing there.
+    pub(crate) fn set_target(&mut self, uid: &Uid, namespace: &NamespaceName, state: Option<TargetState>) {
+        let Some(room) = self.rooms.get_mut(uid) else { return };
+        let present = state.is_some();
+        room.set_target(namespace, state);
+        if present {
+            self.present.entry(namespace.clone()).or_default().insert(uid.clone());
+        } else if let Some(grants) = self.present.get_mut(namespace) {
+            grants.remove(uid);
+            if grants.is_empty() {
+                self.present.remove(namespace);
+            }
+        }
+    }
+
+    fn learn_secret(&mut self, at: SecretRef, holding: Holding, wake: &mut Wake) {
+        let SecretRef { namespace, name } = at;
+        self.see(&Stream::Targets(name.clone()), namespace.to_string());
+        let known = self.holdings.get(&namespace).and_then(|holdings| holdings.get(&name));
+        // News about the same object can be older than what our own write has told us.
+        if known.is_some_and(|known| known.uid == holding.uid && known.version > holding.version) {
+            return;
+        }
+        if known != Some(&holding) {
+            self.hold(&namespace, &name, Some(holding));
+            wake.live.insert(namespace);
+        }
+    }
+
+    fn forget_secret(&mut self, at: &SecretRef, uid: &Uid, version: Version, wake: &mut Wake) {
+        let known = self.holdings.get(&at.namespace).and_then(|holdings| holdings.get(&at.name));
+        if known.is_some_and(|known| known.uid == *uid || known.version < version) {
+            self.hold(&at.namespace, &at.name, None);
+            wake.live.insert(at.namespace.clone());
+            wake.streams |= !self.ours.contains_key(&at.name);
+        }
+    }
+
+    /// Writes down what stands at a name, and how many of ours do.
+    pub(crate) fn hold(&mut self, namespace: &NamespaceName, name: &SecretName, holding: Option<Holding>) {
+        let counts = |holding: &Holding| !matches!(holding.owner, Owner::Other { .. });
+        let came = holding.as_ref().is_some_and(counts);
+        let before = match holding {
+            Some(holding) => {
+                self.holdings.entry(namespace.clone()).or_default().insert(name.clone(), holding)
+            }
+            None => self.holdings.get_mut(namespace).and_then(|holdings| holdings.remove(name)),
+        };
+        if self.holdings.get(namespace).is_some_and(BTreeMap::is_empty) {
+            self.holdings.remove(namespace);
+        }
+        let went = before.as_ref().is_some_and(counts);
+        let count = self.ours.entry(name.clone()).or_insert(0);
+        *count = (*count + usize::from(came)).saturating_sub(usize::from(went));
+        if *count == 0 {
+            self.ours.remove(name);
+        }
+    }
+
+    /// Forgets former names under which nothing of ours stands any more. Returns the grants that had such a name.
+    pub(crate) fn forget_former_names(&mut self) -> Vec<Uid> {
+        let mut touched = Vec::new();
+        for (uid, room) in &mut self.rooms {
+            let former: Vec<SecretName> = room.record().secret_names.iter().cloned().collect();
+            for name in former {
+                let stream = Stream::Targets(name.clone());
+                let listed = self.streams.get(&stream).is_some_and(|state| state.listed);
+                if listed && !self.ours.contains_key(&name) && room.forget_former_name(&name) {
+                    touched.push(uid.clone());
+                }
+            }
+        }
+        touched
+    }
+
+    fn with_source(&mut self, at: &SecretRef, wake: &mut Wake, change: impl FnOnce(&mut Source)) {
+        change(self.sources.entry(at.clone()).or_default());
+        let users: Vec<Uid> =
+            self.rooms.iter().filter(|(_, room)| room.uses(at)).map(|(uid, _)| uid.clone()).collect();
+        for uid in users {
+            wake.grants.insert(uid.clone());
+            if self.refresh(&uid) {
+                self.wake_grant(&uid, wake);
+            }
+        }
+    }
+
+    fn learn_broken(&mut self, stream: Stream, fault: Fault, wake: &mut Wake) {
+        if let Stream::Source(at) = &stream {
+            let fault = fault.clone();
+            self.with_source(&at.clone(), wake, |source| source.fail(fault));
+        }
+        self.streams.entry(stream).or_default().fault = Some(fault);
+        wake.grants.extend(self.rooms.keys().cloned());
+    }
+
+    fn begin(&mut self, stream: Stream) {
+        if matches!(stream, Stream::Pods { .. }) {
+            self.census.begin();
+        }
+        self.streams.entry(stream).or_default().relist = Some(BTreeSet::new());
+    }
+
+    /// The stream speaks again.
+    fn heard(&mut self, stream: &Stream) {
+        if let Some(state) = self.streams.get_mut(stream) {
+            state.fault = None;
+        }
+    }
+
+    fn see(&mut self, stream: &Stream, key: String) {
+        if let Some(state) = self.streams.get_mut(stream) {
+            state.fault = None;
+            if let Some(seen) = &mut state.relist {
+                seen.insert(key);
+            }
+        }
+    }
+
+    /// A list is complete: what it did not show is gone, and what waited for it may go on.
+    fn finish(&mut self, stream: Stream, now: Instant, wake: &mut Wake) {
+        let state = self.streams.entry(stream.clone()).or_default();
+        let seen = state.relist.take().unwrap_or_default();
+        let first = !std::mem::replace(&mut state.listed, true);
+        let healed = state.fault.take().is_some();
+        match &stream {
+            Stream::Grants => {
+                let gone: Vec<Uid> =
+                    self.rooms.keys().filter(|uid| !seen.contains(uid.as_str())).cloned().collect();
+                gone.iter().for_each(|uid| self.forget_grant(uid, wake));
+            }
+            Stream::Namespaces => {
+                let gone: Vec<_> =
+                    self.namespaces.keys().filter(|n| !seen.contains(n.as_str())).cloned().collect();
+                gone.iter().for_each(|name| self.forget_namespace(name, wake));
+            }
+            Stream::Pods { .. } => wake.live.extend(self.census.finish()),
+            Stream::Source(at) => {
+                if seen.is_empty() {
+                    self.with_source(at, wake, |source| source.vanish(now));
+                }
+            }
+            Stream::Targets(name) => {
+                let gone: Vec<NamespaceName> = self
+                    .holdings
+                    .iter()
+                    .filter(|(namespace, holdings)| {
+                        holdings.contains_key(name) && !seen.contains(namespace.as_str())
+                    })
+                    .map(|(namespace, _)| namespace.clone())
+                    .collect();
+                for namespace in gone {
+                    self.hold(&namespace, name, None);
+                    wake.live.insert(namespace);
+                }
+                wake.streams |= !self.ours.contains_key(name);
+            }
+        }
+        if first || healed {
+            self.wake_waiting(&stream, wake);
+        }
+    }
+
+    /// A stream came for the first time, or came back: whoever waited for it is looked at again.
+    fn wake_waiting(&mut self, stream: &Stream, wake: &mut Wake) {
+        wake.streams = true;
+        let waiting: Vec<Uid> =
+            self.rooms.iter().filter(|(_, r)| r.needs(stream)).map(|(uid, _)| uid.clone()).collect();
+        for uid in waiting {
+            self.refresh(&uid);
+            self.wake_grant(&uid, wake);
+            wake.grants.insert(uid);
+        }
+        if *stream == Stream::Grants {
+            // Now it is known which owners do not exist.
+            wake.bulk.extend(self.holdings.keys().cloned());
+        }
+    }
+
+    /// Makes a grant's payload anew from its sources; whether that changed anything for its targets.
+    fn refresh(&mut self, uid: &Uid) -> bool {
+        let Some(room) = self.rooms.get(uid) else { return false };
+        let Some(grant) = room.grant() else { return false };
+        let targets_listed = self.is_listed(&Stream::Targets(grant.template.name.clone()));
+        let memory = recall::Memory { holdings: &self.holdings, listed: targets_listed };
+        let Some((payload, recall)) = room.render(&self.sources, &memory) else { return false };
+        let room = self.rooms.get_mut(uid).expect("it was there a line ago");
+        room.take(payload, recall)
+    }
+
+    fn learn_recalled(&mut self, uid: &Uid, answer: Result<Document, Fault>, wake: &mut Wake) {
+        let Some(room) = self.rooms.get_mut(uid) else { return };
+        room.recalled(answer);
+        wake.grants.insert(uid.clone());
+        if self.refresh(uid) {
+            self.wake_grant(uid, wake);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Recall: after a restart, the entries that our own targets hold serve as the last good ones of a failing source.
+//!
+//! The targets say *what* was given, the status of the `ImagePullSecret` remembers *which source* gave it. What the
+//! status ascribes to a source that is good now, or that the spec no longer names, is not taken up again: that source
+//! has spoken since. One target is read, the one that most namespaces agree with and that nobody but imps has written,
+//! so that a Secret edited by a tenant while imps was down does not spread.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::dockerconfig::{self, Format};
+use crate::grant::Grant;
+use crate::holding::{Fingerprint, Holding, Owner};
+use crate::keyring::Keyring;
+use crate::name::{NamespaceName, SecretName, SecretRef, Uid};
+use crate::reason::{Fault, FaultClass};
+use crate::registry::RegistryKey;
+use crate::source::{Document, Gaps, Source};
+
+/// What the status of an `ImagePullSecret` remembers of an earlier process.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Record {
+    /// The registries that each source won, as far as the status could list them.
+    pub registries: BTreeMap<SecretRef, BTreeSet<String>>,
+    /// Former names of the target Secret under which some may still stand.
+    pub secret_names: BTreeSet<SecretName>,
+    /// Reason and message of its Ready condition.
+    pub ready: Option<(String, String)>,
+}
+
+/// What the cluster holds of ours.
+pub(super) struct Memory<'a> {
+    pub(super) holdings: &'a BTreeMap<NamespaceName, BTreeMap<SecretName, Holding>>,
+    /// Whether all targets have been seen.
+    pub(super) listed: bool,
+}
+
+/// How far the recall of one grant is.
+#[derive(Clone, Default, Debug)]
+pub enum Recall {
+    /// No source needed it so far.
+    #[default]
+    Idle,
+    /// The targets have not been seen yet.
+    Unlisted,
+    /// This target has to be read.
+    Wanted(SecretRef),
+    /// This is what was remembered; empty when there was no target of ours.
+    Done(Keyring),
+}
+
+impl Recall {
+    pub(super) fn wanted(&self) -> Option<&SecretRef> {
+        match self {
+            Recall::Wanted(at) => Some(at),
+            Recall::Idle | Recall::Unlisted | Recall::Done(_) => None,
+        }
+    }
+
+    /// What is remembered; `None` while that is still to be found out.
+    pub(super) fn remembered(&self) -> Option<Option<&Keyring>> {
+        match self {
+            Recall::Idle => Some(None),
+            Recall::Done(keyring) => Some(Some(keyring)),
+            Recall::Unlisted | Recall::Wanted(_) => None,
+        }
+    }
+
+    /// Takes an answer of the API server in.
+    pub(super) fn answer(&mut self, answer: Result<Document, Fault>) {
+        *self = match answer {
+            Ok(document) => Recall::Done(entries(&document)),
+            // The target went away: another one is chosen when the grant is looked at again.
+            Err(fault) if fault.class == FaultClass::Changed => Recall::Idle,
+            Err(_) => return,
+        };
+    }
+
+    /// The next state, given what the sources say now.
+    pub(super) fn advance(
+        &self,
+        uid: &Uid,
+        grant: &Grant,
+        read: &[(&SecretRef, &Source)],
+        memory: &Memory<'_>,
+    ) -> Self {
+        if read.iter().all(|(_, source)| source.gaps() == Gaps::None) {
+            return Recall::Idle;
+        }
+        match self {
+            Recall::Done(_) => self.clone(),
+            Recall::Wanted(at) if is_held(memory, at, uid) => self.clone(),
+            _ if !memory.listed => Recall::Unlisted,
+            _ => match elect(uid, &grant.template.name, memory) {
+                Some(namespace) => Recall::Wanted(SecretRef { namespace, name: grant.template.name.clone() }),
+                None => Recall::Done(Keyring::default()),
+            },
+        }
+    }
+}
+
+fn entries(document: &Document) -> Keyring {
+    let bytes = document.data.get(Format::DockerConfigJson.data_key());
+    let parsed = bytes.and_then(|bytes| dockerconfig::parse(Format::DockerConfigJson, bytes).ok());
+    parsed.map(|parsed| parsed.keyring).unwrap_or_default()
+}
+
+fn is_ours(holding: &Holding, uid: &Uid) -> bool {
+    matches!(&holding.owner, Owner::Grant(owner) if owner == uid)
+}
+
+fn is_held(memory: &Memory<'_>, at: &SecretRef, uid: &Uid) -> bool {
+    let holding = memory.holdings.get(&at.namespace).and_then(|holdings| holdings.get(&at.name));
+    holding.is_some_and(|holding| is_ours(holding, uid))
+}
+
+/// The namespace whose target speaks for all: pristine ones before edited ones, then the content that most agree on,
+/// then the first by name.
+fn elect(uid: &Uid, name: &SecretName, memory: &Memory<'_>) -> Option<NamespaceName> {
+    let mut votes: BTreeMap<(bool, Fingerprint), (usize, &NamespaceName)> = BTreeMap::new();
+    for (namespace, holdings) in memory.holdings {
+        if let Some(holding) = holdings.get(name).filter(|holding| is_ours(holding, uid)) {
+            votes.entry((holding.pristine, holding.fingerprint)).or_insert((0, namespace)).0 += 1;
+        }
+    }
+    let best = votes
+        .into_iter()
+        .max_by_key(|((pristine, _), (count, namespace))| (*pristine, *count, std::cmp::Reverse(*namespace)));
+    best.map(|(_, (_, namespace))| namespace.clone())
+}
+
+impl Record {
+    /// The keyrings of the sources, in order, with the gaps of failing ones filled from what is remembered.
+    pub(super) fn fill(
+        &self,
+        read: &[(&SecretRef, &Source)],
+        remembered: Option<&Keyring>,
+    ) -> Vec<(SecretRef, Keyring)> {
+        let mut rings: Vec<(SecretRef, Keyring)> =
+            read.iter().map(|(at, source)| ((*at).clone(), source.entries().clone())).collect();
+        for (registry, credential) in remembered.into_iter().flat_map(Keyring::iter) {
+            let owner = self.owner(registry);
+            let known_elsewhere =
+                owner.is_none() && rings.iter().any(|(_, ring)| ring.get(registry).is_some());
+            let place = read.iter().position(|(at, source)| {
+                let missing = match source.gaps() {
+                    Gaps::None => false,
+                    Gaps::Some(registries) => registries.contains(registry),
+                    Gaps::All => true,
+                };
+                // What no source is remembered for may be any failing one's: kept rather than lost.
+                missing && owner.is_none_or(|owner| owner == *at)
+            });
+            if let Some(place) = place.filter(|_| !known_elsewhere) {
+                rings[place].1.insert(registry.clone(), credential.clone());
+            }
+        }
+        rings
+    }
+
+    fn owner(&self, registry: &RegistryKey) -> Option<&SecretRef> {
+        let name = registry.to_string();
+        self.registries.iter().find(|(_, registries)| registries.contains(&name)).map(|(at, _)| at)
+    }
+}

@@ -1,0 +1,67 @@
+//! Certificates and keys of one control plane, made in this process and valid on loopback only.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+};
+
+use crate::daemon::write_private;
+
+/// Where the files are, all inside the folder of the control plane.
+pub(crate) struct Certificates {
+    pub(crate) ca: PathBuf,
+    pub(crate) serving_certificate: PathBuf,
+    pub(crate) serving_key: PathBuf,
+    pub(crate) account_public_key: PathBuf,
+    pub(crate) account_key: PathBuf,
+}
+
+impl Certificates {
+    /// Makes a CA, a serving certificate for loopback and the key that signs ServiceAccount tokens.
+    pub(crate) fn write(folder: &Path) -> Result<Self> {
+        let files = Self {
+            ca: folder.join("ca.crt"),
+            serving_certificate: folder.join("serving.crt"),
+            serving_key: folder.join("serving.key"),
+            account_public_key: folder.join("service-account.pub"),
+            account_key: folder.join("service-account.key"),
+        };
+        let ca = authority()?;
+        let serving_key = key()?;
+        let serving =
+            serving_parameters()?.signed_by(&serving_key, &ca).context("cannot sign a certificate")?;
+        let account_key = key()?;
+        write_private(&files.ca, &ca.pem())?;
+        write_private(&files.serving_certificate, &serving.pem())?;
+        write_private(&files.serving_key, &serving_key.serialize_pem())?;
+        write_private(&files.account_public_key, &account_key.public_key_pem())?;
+        write_private(&files.account_key, &account_key.serialize_pem())?;
+        Ok(files)
+    }
+}
+
+/// P-256, because kube-apiserver takes it for tokens too and making one costs microseconds (RSA: a second).
+fn key() -> Result<KeyPair> {
+    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).context("cannot make a P-256 key")
+}
+
+fn authority() -> Result<CertifiedIssuer<'static, KeyPair>> {
+    let mut parameters = CertificateParams::default();
+    parameters.distinguished_name.push(DnType::CommonName, "imps test authority");
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    CertifiedIssuer::self_signed(parameters, key()?).context("cannot make a certificate authority")
+}
+
+fn serving_parameters() -> Result<CertificateParams> {
+    // 10.0.0.1 is the first address of the service range, under which pods would find the server.
+    let names = ["127.0.0.1", "localhost", "kubernetes.default.svc", "10.0.0.1"].map(String::from).to_vec();
+    let mut parameters = CertificateParams::new(names).context("cannot name a serving certificate")?;
+    parameters.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    parameters.use_authority_key_identifier_extension = true;
+    Ok(parameters)
+}

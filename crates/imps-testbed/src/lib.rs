@@ -1,0 +1,34 @@
+//! Real servers for tests, the demo and benchmarks: a Kubernetes control plane and image registries, on loopback.
+//!
+//! Development only, never shipped. This crate starts and stops processes, owns their folders and hands out
+//! clients; it knows nothing of what imps does with them.
+//!
+//! # Which cluster a test talks to
+//!
+//! [`Plane::of_this_run`] decides, in this order:
+//!
+//! 1. `IMPS_TEST_CONTEXT=<name>`: an existing cluster, by the name of a context in the kubeconfig. Only this
+//!    variable can point tests at a cluster that we did not start; that a `KUBECONFIG` exists never does. Such
+//!    a cluster has no audit log and no failure hooks here.
+//! 2. `IMPS_TEST_PLANE=<folder>`: the control plane that `cargo xtask test` started for all test programs.
+//! 3. Otherwise one control plane is started for this process, and it ends with the process.
+
+pub mod binaries;
+mod certificates;
+pub mod control_plane;
+mod daemon;
+mod home;
+mod image;
+mod janitor;
+pub mod names;
+pub mod plane;
+pub mod plane_build;
+mod ports;
+pub mod registry;
+pub mod skip;
+
+pub use control_plane::{ControlPlane, Options, Pids};
+pub use names::fresh_name;
+pub use plane::{Plane, Profile, install_crypto_provider};
+pub use registry::{Login, Pull, Registry};
+pub use skip::{Missing, skip_or_fail};

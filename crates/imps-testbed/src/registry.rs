@@ -1,0 +1,223 @@
+//! An image registry on loopback that lets nobody in without a login, and a client that pulls as a container
+//! runtime does.
+//!
+//! Both are Debian's: `docker-registry` serves, `skopeo` pushes and pulls. A pull takes a file in the format of a
+//! docker config, which is what a Secret of type `kubernetes.io/dockerconfigjson` holds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+
+use crate::daemon::{Daemon, write_private};
+use crate::home::Home;
+use crate::image;
+use crate::janitor::Janitor;
+use crate::names::fresh_name;
+use crate::ports::{free_ports, retrying};
+use crate::skip::Missing;
+
+/// The programs, and the Debian packages that bring them.
+const PROGRAMS: [(&str, &str); 2] = [("docker-registry", "docker-registry"), ("skopeo", "skopeo")];
+
+/// It starts in a tenth of a second.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// The lowest cost that bcrypt has: these passwords protect nothing, and the registry checks one per request.
+const BCRYPT_COST: u32 = 4;
+
+/// A user of the registry.
+#[derive(Clone, Copy, Debug)]
+pub struct Login<'a> {
+    /// Who.
+    pub user: &'a str,
+    /// And how it is proved.
+    pub password: &'a str,
+}
+
+/// What became of a pull.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pull {
+    /// The image is here, layers and all.
+    Pulled,
+    /// The registry did not let us in; what the client said.
+    Refused(String),
+}
+
+/// A running registry. It ends, and its images with it, when this value is dropped or this process dies.
+pub struct Registry {
+    // Fields are dropped in this order.
+    daemon: Daemon,
+    address: String,
+    _janitor: Janitor,
+    home: Home,
+}
+
+/// The Debian packages whose programs are missing on this machine.
+#[must_use]
+pub fn missing_packages() -> Vec<&'static str> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_here = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    PROGRAMS.iter().filter(|(program, _)| !is_here(program)).map(|(_, package)| *package).collect()
+}
+
+impl Registry {
+    /// Whether this machine can run one.
+    pub fn available() -> Result<(), Missing> {
+        let missing = missing_packages();
+        if missing.is_empty() { Ok(()) } else { Err(Missing::packages(&missing)) }
+    }
+
+    /// Starts an empty registry that knows these users.
+    pub async fn start(users: &[Login<'_>]) -> Result<Self> {
+        Self::available()?;
+        retrying(|| async {
+            let home = Home::temporary("imps-registry-")?;
+            let [port] = free_ports()?;
+            let address = format!("127.0.0.1:{port}");
+            fs::write(home.path().join("htpasswd"), htpasswd(users)?).context("cannot write the users")?;
+            let configuration = home.path().join("configuration.json");
+            fs::write(&configuration, configuration_of(home.path(), &address))
+                .context("cannot write a file")?;
+            let arguments = vec!["serve".into(), configuration.into()];
+            let daemon = Daemon::new("docker-registry", Path::new("docker-registry"), home.path(), arguments);
+            let registry = Self { _janitor: Janitor::watch(home.path())?, daemon, address, home };
+            registry.daemon.start()?;
+            registry
+                .daemon
+                .wait_until(READY_WITHIN, "ask for a login", || asks_for_login(&registry.address))
+                .await?;
+            Ok(registry)
+        })
+        .await
+    }
+
+    /// Host and port, as it stands before the first slash of an image's name.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The docker config that holds this login for this registry, as a Secret would.
+    #[must_use]
+    pub fn docker_config(&self, login: Login<'_>) -> String {
+        let auth = STANDARD.encode(format!("{}:{}", login.user, login.password));
+        json!({"auths": {&self.address: {"auth": auth}}}).to_string()
+    }
+
+    /// Makes a tiny image and pushes it as `image`, which is `repository:tag`.
+    pub async fn push_image(&self, image: &str, login: Login<'_>) -> Result<()> {
+        let layout = self.scratch("image")?;
+        image::write_layout(&layout, image)?;
+        let authfile = self.scratch_file("push.json", &self.docker_config(login))?;
+        let target = self.reference(image);
+        let source = format!("oci:{}", layout.display());
+        let tls = "--dest-tls-verify=false".to_owned();
+        match skopeo(&["copy".into(), tls, source, target], &authfile).await? {
+            Pull::Pulled => Ok(()),
+            Pull::Refused(message) => bail!("the registry refused the push of {image}: {message}"),
+        }
+    }
+
+    /// Pulls `image`, which is `repository:tag`, with the credentials in `authfile` and no others.
+    ///
+    /// # Errors
+    ///
+    /// When it fails for another reason than its login: a registry that is gone is not one that refuses.
+    pub async fn pull(&self, authfile: &Path, image: &str) -> Result<Pull> {
+        let target = format!("dir:{}", self.scratch("pulled")?.display());
+        let tls = "--src-tls-verify=false".to_owned();
+        skopeo(&["copy".into(), tls, self.reference(image), target], authfile).await
+    }
+
+    /// Replaces the users. It holds for the next request: the registry reads the file anew when it changed.
+    pub fn set_users(&self, users: &[Login<'_>]) -> Result<()> {
+        // By a rename, so that no request sees half of the file.
+        let file = self.scratch_file("htpasswd", &htpasswd(users)?)?;
+        fs::rename(file, self.home.path().join("htpasswd")).context("cannot replace the users")
+    }
+
+    fn reference(&self, image: &str) -> String {
+        format!("docker://{}/{image}", self.address)
+    }
+
+    /// A new folder that vanishes with the registry.
+    fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.home.path().join("scratch").join(fresh_name(name));
+        fs::create_dir_all(&folder).context("cannot make a folder")?;
+        Ok(folder)
+    }
+
+    fn scratch_file(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.scratch("files")?.join(name);
+        write_private(&path, text)?;
+        Ok(path)
+    }
+}
+
+/// JSON is YAML, so the registry reads it.
+fn configuration_of(folder: &Path, address: &str) -> String {
+    json!({
+        "version": "0.1",
+        "log": {"level": "info", "accesslog": {"disabled": true}},
+        "storage": {"filesystem": {"rootdirectory": folder.join("storage")}},
+        "http": {"addr": address, "secret": fresh_name("secret")},
+        "auth": {"htpasswd": {"realm": "imps", "path": folder.join("htpasswd")}},
+    })
+    .to_string()
+}
+
+fn htpasswd(users: &[Login<'_>]) -> Result<String> {
+    let mut lines = String::new();
+    for login in users {
+        let hash = bcrypt::hash(login.password, BCRYPT_COST).context("cannot hash a password")?;
+        lines.push_str(&format!("{}:{hash}\n", login.user));
+    }
+    Ok(lines)
+}
+
+/// Ready means that it refuses a stranger.
+async fn asks_for_login(address: &str) -> bool {
+    let ask = async {
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
+        stream.write_all(format!("GET /v2/ HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    ask.await.is_ok_and(|answer| answer.starts_with("HTTP/1.0 401") || answer.starts_with("HTTP/1.1 401"))
+}
+
+/// Runs skopeo with these credentials and no others, and tells a refusal from a failure.
+async fn skopeo(arguments: &[String], authfile: &Path) -> Result<Pull> {
+    let output = Command::new("skopeo")
+        // Which images are to be trusted is the machine's business; ours are made here.
+        .arg("--insecure-policy")
+        .args(arguments)
+        .arg("--authfile")
+        .arg(authfile)
+        .env_remove("REGISTRY_AUTH_FILE")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("cannot run skopeo")?;
+    if output.status.success() {
+        return Ok(Pull::Pulled);
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    if ["unauthorized", "authentication required", "access denied"]
+        .iter()
+        .any(|sign| complaint.contains(sign))
+    {
+        return Ok(Pull::Refused(complaint));
+    }
+    bail!("skopeo {} failed: {complaint}", arguments.join(" "))
+}

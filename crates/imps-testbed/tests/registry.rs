@@ -1,0 +1,65 @@
+//! The registry under test lets in who has the right login, and nobody else.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail as the test does")]
+
+use std::path::PathBuf;
+
+use imps_testbed::{Login, Pull, Registry, skip_or_fail};
+
+const IMAGE: &str = "team/app:1.0";
+
+const ROBOT: Login<'_> = Login { user: "robot", password: "first" };
+
+async fn registry() -> Option<Registry> {
+    if let Err(missing) = Registry::available() {
+        skip_or_fail(missing);
+        return None;
+    }
+    let registry = Registry::start(&[ROBOT]).await.unwrap();
+    registry.push_image(IMAGE, ROBOT).await.unwrap();
+    Some(registry)
+}
+
+/// A docker config in a file, as a Secret holds it.
+fn authfile(folder: &tempfile::TempDir, text: &str) -> PathBuf {
+    let path = folder.path().join(imps_testbed::fresh_name("config"));
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn refused(pull: &Pull) -> bool {
+    matches!(pull, Pull::Refused(_))
+}
+
+#[tokio::test]
+async fn the_right_login_pulls_and_others_do_not() {
+    let Some(registry) = registry().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let right = authfile(&folder, &registry.docker_config(ROBOT));
+    assert_eq!(registry.pull(&right, IMAGE).await.unwrap(), Pull::Pulled);
+
+    for wrong in [Login { password: "guess", ..ROBOT }, Login { user: "stranger", ..ROBOT }] {
+        let wrong = authfile(&folder, &registry.docker_config(wrong));
+        assert!(refused(&registry.pull(&wrong, IMAGE).await.unwrap()));
+    }
+    let nobody = authfile(&folder, r#"{"auths":{}}"#);
+    assert!(refused(&registry.pull(&nobody, IMAGE).await.unwrap()));
+    assert!(registry.push_image("team/other:1.0", Login { password: "guess", ..ROBOT }).await.is_err());
+    assert!(
+        registry.pull(&right, "team/none:1.0").await.is_err(),
+        "an image that is not there is not a refusal"
+    );
+}
+
+#[tokio::test]
+async fn a_changed_password_holds_for_the_next_pull() {
+    let Some(registry) = registry().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let next = Login { password: "second", ..ROBOT };
+    let (old, new) = (registry.docker_config(ROBOT), registry.docker_config(next));
+    let (old, new) = (authfile(&folder, &old), authfile(&folder, &new));
+    assert!(refused(&registry.pull(&new, IMAGE).await.unwrap()));
+
+    registry.set_users(&[next]).unwrap();
+    assert!(refused(&registry.pull(&old, IMAGE).await.unwrap()));
+    assert_eq!(registry.pull(&new, IMAGE).await.unwrap(), Pull::Pulled);
+}

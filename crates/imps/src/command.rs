@@ -1,0 +1,29 @@
+//! One module for each subcommand.
+
+use std::process::ExitCode;
+
+use crate::args::Command;
+use crate::runtime::output;
+
+mod controller;
+mod crd;
+mod manifests;
+mod plan;
+mod rbac;
+
+/// Why a command ended early, for people.
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs what was asked for.
+pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
+    match command {
+        Command::Controller(args) => controller::run(args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Crd => crd::run(),
+        Command::Rbac(args) => rbac::run(&args),
+        Command::Version => {
+            output::print(&format!("imps {}\n", env!("CARGO_PKG_VERSION")))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

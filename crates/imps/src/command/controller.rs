@@ -1,0 +1,49 @@
+//! `imps controller`: arguments become a configuration, the configuration becomes a running operator.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use imps_cluster::client::{Access, connect};
+
+use super::Error;
+use crate::args::ControllerArgs;
+use crate::controller::crank::{Crank, Settings};
+use crate::runtime::{admin, shutdown, telemetry};
+
+/// Threads of the runtime: the work is waiting for the API server, and each thread costs memory.
+const WORKER_THREADS: usize = 2;
+
+pub(super) fn run(args: ControllerArgs) -> Result<ExitCode, Error> {
+    telemetry::start(&args.log_level, args.log_format)?;
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| "a TLS provider is already installed")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?;
+    runtime.block_on(operate(args))
+}
+
+async fn operate(args: ControllerArgs) -> Result<ExitCode, Error> {
+    if args.enable_leader_election {
+        tracing::warn!(
+            namespace = args.config_namespace,
+            "--enable-leader-election is accepted, but this version does not elect a leader: run one replica"
+        );
+    }
+    let access = Access { kubeconfig: args.access.kubeconfig, context: args.access.context };
+    let client = connect(&access).await?;
+    let stop = shutdown::signal()?;
+    let settings = Settings {
+        missing_source_grace: Duration::from_secs(args.missing_source_grace),
+        resync: Some(args.periodic_reconcile_interval)
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs),
+    };
+    let (crank, window) = Crank::new(client, settings);
+    let admin = admin::serve(&args.metrics_addr, window).await?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %admin.address(), "imps controller started");
+    crank.turn(stop).await;
+    admin.stop().await;
+    tracing::info!("imps controller stopped");
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,245 @@
+//! `imps plan`: the same world and the same planner as in the operator, fed from manifests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use imps_api::{keys, lower};
+use imps_cluster::view::{SourceView, TargetView};
+use imps_core::census::{Pod, PodUid};
+use imps_core::controller::{Controller, Effect, Event};
+use imps_core::grant::Verdict;
+use imps_core::name::{NamespaceName, SecretRef, Uid};
+use imps_core::plan::Plan;
+use imps_core::standing::Standing;
+use imps_core::world::{Fact, Namespace, Payload, Stream, TargetState, World};
+use serde_json::Value;
+
+use super::{Error, manifests};
+use crate::args::{OutputFormat, PlanArgs};
+use crate::runtime::output;
+
+mod page;
+mod table;
+
+pub(super) fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
+    let objects = manifests::read(&args.filename)?;
+    let manifests = Manifests::sort(&objects)?;
+    let page = manifests.play();
+    let text = match args.output {
+        OutputFormat::Table => table::render(&page),
+        OutputFormat::Json => format!("{}\n", serde_json::to_string_pretty(&page)?),
+    };
+    output::print(&text)?;
+    Ok(if page.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the manifests say, by kind.
+#[derive(Default)]
+struct Manifests<'a> {
+    grants: Vec<imps_api::ImagePullSecret>,
+    namespaces: BTreeMap<NamespaceName, Namespace>,
+    pods: Vec<Pod>,
+    secrets: BTreeMap<SecretRef, &'a Value>,
+    /// Namespaces that no manifest describes and others name.
+    assumed: BTreeSet<NamespaceName>,
+    ignored: BTreeMap<String, usize>,
+}
+
+impl<'a> Manifests<'a> {
+    fn sort(objects: &'a [Value]) -> Result<Self, Error> {
+        let mut sorted = Self::default();
+        for (index, object) in objects.iter().enumerate() {
+            match manifests::kind(object) {
+                (keys::GROUP, keys::KIND) => {
+                    let name = text(object, "/metadata/name").to_owned();
+                    let grant = serde_json::from_value(object.clone()).map_err(|error| {
+                        format!("ImagePullSecret {name} does not fit the schema: {error}")
+                    })?;
+                    sorted.grants.push(grant);
+                }
+                ("", "Namespace") => {
+                    let namespace = Namespace {
+                        labels: tags(object, "/metadata/labels"),
+                        annotations: tags(object, "/metadata/annotations"),
+                        terminating: object.pointer("/metadata/deletionTimestamp").is_some(),
+                    };
+                    sorted.namespaces.insert(text(object, "/metadata/name").into(), namespace);
+                }
+                ("", "Pod") => sorted.pods.push(pod(object, index)),
+                ("", "Secret") => {
+                    sorted
+                        .secrets
+                        .insert(SecretRef::new(namespace_of(object), text(object, "/metadata/name")), object);
+                }
+                (_, kind) => *sorted.ignored.entry(kind.to_owned()).or_insert(0) += 1,
+            }
+        }
+        if sorted.grants.is_empty() {
+            return Err("no ImagePullSecret among the manifests: nothing to plan for".into());
+        }
+        sorted.assume();
+        Ok(sorted)
+    }
+
+    /// A namespace that a pod or a list of names speaks of is taken to exist; a list of namespaces is rarely complete.
+    fn assume(&mut self) {
+        let named = self.grants.iter().flat_map(|grant| &grant.spec.target.namespaces.names);
+        let exact = named.filter(|name| !name.contains('*')).map(NamespaceName::new);
+        let all: BTreeSet<NamespaceName> =
+            exact.chain(self.pods.iter().map(|pod| pod.namespace.clone())).collect();
+        for name in all {
+            if let std::collections::btree_map::Entry::Vacant(place) = self.namespaces.entry(name.clone()) {
+                place.insert(Namespace::default());
+                self.assumed.insert(name);
+            }
+        }
+    }
+
+    /// Feeds the manifests to the operator's machine as its watches would and collects what it would do. No plan is
+    /// ever reported back as carried out, so each is what would be done first.
+    fn play(self) -> page::Page {
+        let now = Instant::now();
+        let (mut controller, effects) = Controller::new(Duration::ZERO, None, now);
+        let mut plans: BTreeMap<NamespaceName, Plan> = BTreeMap::new();
+        let mut pending = effects;
+        // A grant's streams are only asked for once it is known, so effects lead to facts until none is left.
+        while !pending.is_empty() {
+            let mut facts = Vec::new();
+            for effect in pending.drain(..) {
+                if let Effect::Watch(stream) = effect {
+                    facts.extend(self.listen(&stream));
+                }
+            }
+            for fact in facts {
+                pending.extend(controller.on(Event::Fact(fact), now));
+            }
+        }
+        let world = controller.world();
+        for name in self.namespaces.keys() {
+            plans.insert(name.clone(), imps_core::plan(world, name));
+        }
+        self.page(world, &plans)
+    }
+
+    fn listen(&self, stream: &Stream) -> Vec<Fact> {
+        let mut facts = vec![Fact::Relist(stream.clone())];
+        match stream {
+            Stream::Grants => {
+                facts.extend(self.grants.iter().map(|grant| Fact::Grant(Box::new(lower::lower(grant)))));
+            }
+            Stream::Namespaces => {
+                facts.extend(
+                    self.namespaces.iter().map(|(name, ns)| Fact::Namespace(name.clone(), ns.clone())),
+                );
+            }
+            Stream::Pods { .. } => facts.extend(self.pods.iter().cloned().map(Fact::Pod)),
+            Stream::Source(at) => {
+                let document = self.secrets.get(at).and_then(|object| read::<SourceView>(object));
+                facts.extend(document.map(|view| Fact::Source(at.clone(), view.into())));
+            }
+            Stream::Targets(name) => {
+                let named = self.secrets.iter().filter(|(at, _)| at.name == *name);
+                facts.extend(named.filter_map(|(at, object)| {
+                    let view = read::<TargetView>(object)?;
+                    Some(Fact::Secret(at.clone(), Box::new(view.into())))
+                }));
+            }
+        }
+        facts.push(Fact::Listed(stream.clone()));
+        facts
+    }
+
+    fn page(&self, world: &World, plans: &BTreeMap<NamespaceName, Plan>) -> page::Page {
+        let mut page = page::Page {
+            assumed: self.assumed.iter().map(ToString::to_string).collect(),
+            ignored: self.ignored.clone(),
+            ..page::Page::default()
+        };
+        for room in world.rooms() {
+            let standing = Standing::of(world, room);
+            page.sources.extend(standing.sources.iter().map(|source| page::Source::of(room, source)));
+            let name = room.identity().name.to_string();
+            page.rejected.extend(
+                room.rejections().iter().map(|r| page::Remark { grant: name.clone(), text: r.to_string() }),
+            );
+            page.remarks
+                .extend(room.remarks().iter().map(|r| page::Remark { grant: name.clone(), text: r.clone() }));
+        }
+        for (namespace, plan) in plans {
+            if self.namespaces[namespace].terminating {
+                page.left_out.push(page::LeftOut::terminating(namespace));
+                continue;
+            }
+            for opinion in &plan.opinions {
+                let Some(room) = world.room(&opinion.grant) else { continue };
+                match (&opinion.verdict, &opinion.state) {
+                    (Some(Verdict::Selected(rule)), state) => {
+                        let step = plan.steps.iter().find(|step| step.grant == opinion.grant);
+                        let trouble = match state {
+                            Some(TargetState::Troubled { reason, advice }) => Some((*reason, advice.clone())),
+                            _ => None,
+                        };
+                        page.targets.push(page::Target::new(namespace, room, rule, step, trouble));
+                    }
+                    (Some(verdict), _) => page.left_out.push(page::LeftOut::of(namespace, room, verdict)),
+                    (None, _) => {}
+                }
+            }
+            page.removals.extend(page::removals(world, plan));
+            page.left_out.extend(unselected(world, plan, namespace));
+        }
+        page.payloads_ready = world.rooms().all(|room| matches!(room.payload(), Payload::Ready(_)));
+        page
+    }
+}
+
+/// The planner does not look at grants that cannot select a namespace; a person wants to know of them too.
+fn unselected(world: &World, plan: &Plan, namespace: &NamespaceName) -> Vec<page::LeftOut> {
+    let judged: BTreeSet<&Uid> = plan.opinions.iter().map(|opinion| &opinion.grant).collect();
+    let rest = world.rooms().filter(|room| room.grant().is_some() && !judged.contains(&room.identity().uid));
+    rest.map(|room| page::LeftOut::of(namespace, room, &Verdict::Unselected)).collect()
+}
+
+fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn namespace_of(object: &Value) -> &str {
+    match text(object, "/metadata/namespace") {
+        "" => "default",
+        namespace => namespace,
+    }
+}
+
+fn tags(object: &Value, pointer: &str) -> BTreeMap<String, String> {
+    object.pointer(pointer).cloned().and_then(|tags| serde_json::from_value(tags).ok()).unwrap_or_default()
+}
+
+fn pod(object: &Value, index: usize) -> Pod {
+    Pod {
+        // A manifest has no UID; its place among the manifests is as good.
+        uid: PodUid::parse(&format!("manifest {index}")),
+        namespace: namespace_of(object).into(),
+        labels: tags(object, "/metadata/labels"),
+        annotations: tags(object, "/metadata/annotations"),
+        deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
+    }
+}
+
+/// Reads a Secret's manifest as the API server would show the object: `stringData` is merged into `data`.
+fn read<V: serde::de::DeserializeOwned>(manifest: &Value) -> Option<V> {
+    use base64::Engine;
+    let mut object = manifest.clone();
+    if let Some(Value::Object(plain)) = object.as_object_mut()?.remove("stringData") {
+        let data = object.as_object_mut()?.entry("data").or_insert_with(|| serde_json::json!({}));
+        for (key, value) in plain {
+            let encoded = base64::prelude::BASE64_STANDARD.encode(value.as_str().unwrap_or_default());
+            data.as_object_mut()?.insert(key, encoded.into());
+        }
+    }
+    if text(&object, "/type").is_empty() {
+        object.as_object_mut()?.insert("type".to_owned(), "Opaque".into());
+    }
+    serde_json::from_value(object).ok()
+}

@@ -1,0 +1,174 @@
+//! What `imps plan` answers, as data: the JSON output is just this.
+
+use std::collections::BTreeMap;
+
+use imps_core::grant::{Rule, Verdict};
+use imps_core::name::NamespaceName;
+use imps_core::plan::{Action, Plan, Step};
+use imps_core::reason::Reason;
+use imps_core::standing::SourceStanding;
+use imps_core::world::{Room, World};
+use serde::Serialize;
+
+/// The whole answer.
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Page {
+    /// Namespaces that get a Secret, or would.
+    pub(super) targets: Vec<Target>,
+    /// Secrets that would be deleted.
+    pub(super) removals: Vec<Removal>,
+    /// Namespaces that get nothing, by ImagePullSecret.
+    pub(super) left_out: Vec<LeftOut>,
+    /// The sources and what they give.
+    pub(super) sources: Vec<Source>,
+    /// ImagePullSecrets that cannot be understood.
+    pub(super) rejected: Vec<Remark>,
+    /// What was left out of account.
+    pub(super) remarks: Vec<Remark>,
+    /// Namespaces that no manifest describes, taken to exist without labels.
+    pub(super) assumed: Vec<String>,
+    /// Kinds that have no part in this, with their number.
+    pub(super) ignored: BTreeMap<String, usize>,
+    #[serde(skip)]
+    pub(super) payloads_ready: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Target {
+    pub(super) namespace: String,
+    pub(super) secret: String,
+    pub(super) image_pull_secret: String,
+    /// create, update, or none when it stands as it should or cannot be written.
+    pub(super) action: &'static str,
+    pub(super) rule: String,
+    pub(super) registries: Vec<Registry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) message: String,
+}
+
+#[derive(Serialize, Clone)]
+pub(super) struct Registry {
+    pub(super) registry: String,
+    pub(super) source: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Removal {
+    pub(super) namespace: String,
+    pub(super) secret: String,
+    pub(super) because: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LeftOut {
+    pub(super) namespace: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) image_pull_secret: Option<String>,
+    pub(super) because: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Source {
+    pub(super) source: String,
+    pub(super) image_pull_secret: String,
+    pub(super) state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) message: String,
+    pub(super) registries: Vec<String>,
+    /// Registries for which an earlier source wins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) overridden: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Remark {
+    #[serde(rename = "imagePullSecret")]
+    pub(super) grant: String,
+    pub(super) text: String,
+}
+
+impl Page {
+    /// Whether nothing would fail or conflict.
+    pub(super) fn is_clean(&self) -> bool {
+        let sources = self.sources.iter().all(|source| source.reason.is_none());
+        let targets = self.targets.iter().all(|target| target.reason.is_none());
+        sources && targets && self.rejected.is_empty() && self.payloads_ready
+    }
+}
+
+impl Target {
+    pub(super) fn new(
+        namespace: &NamespaceName,
+        room: &Room,
+        rule: &Rule,
+        step: Option<&Step>,
+        trouble: Option<(Reason, String)>,
+    ) -> Self {
+        let registries = room.origin().iter().map(|(registry, source)| Registry {
+            registry: registry.display_name().to_owned(),
+            source: source.to_string(),
+        });
+        let (reason, message) = trouble.unzip();
+        Self {
+            namespace: namespace.to_string(),
+            secret: room.grant().map(|grant| grant.template.name.to_string()).unwrap_or_default(),
+            image_pull_secret: room.identity().name.to_string(),
+            action: step.map_or("none", |step| step.action.verb()),
+            rule: rule.to_string(),
+            registries: registries.collect(),
+            reason: reason.map(Reason::as_str),
+            message: message.unwrap_or_default(),
+        }
+    }
+}
+
+impl LeftOut {
+    pub(super) fn of(namespace: &NamespaceName, room: &Room, verdict: &Verdict) -> Self {
+        let because = match verdict {
+            Verdict::Excluded { selected, excluded } => format!("{excluded} wins over {selected}"),
+            Verdict::Unselected | Verdict::Selected(_) => "no rule selects it".to_owned(),
+        };
+        let grant = Some(room.identity().name.to_string());
+        Self { namespace: namespace.to_string(), image_pull_secret: grant, because }
+    }
+
+    pub(super) fn terminating(namespace: &NamespaceName) -> Self {
+        let because = "the namespace is being deleted".to_owned();
+        Self { namespace: namespace.to_string(), image_pull_secret: None, because }
+    }
+}
+
+impl Source {
+    pub(super) fn of(room: &Room, source: &SourceStanding) -> Self {
+        Self {
+            source: source.at.to_string(),
+            image_pull_secret: room.identity().name.to_string(),
+            state: source.state(),
+            reason: source.reason.map(Reason::as_str),
+            message: source.message.clone(),
+            registries: source.registries.clone(),
+            overridden: source.overridden.clone(),
+        }
+    }
+}
+
+/// The Secrets that a plan would delete.
+pub(super) fn removals(world: &World, plan: &Plan) -> Vec<Removal> {
+    let deletes = plan.steps.iter().filter(|step| matches!(step.action, Action::Delete(_)));
+    let removal = |step: &Step| Removal {
+        namespace: plan.namespace.to_string(),
+        secret: step.action.secret().to_string(),
+        because: format!("{} (ImagePullSecret {})", step.because, world.grant_name(&step.grant)),
+    };
+    deletes.map(removal).collect()
+}

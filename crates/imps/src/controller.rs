@@ -1,0 +1,4 @@
+//! The operator: the loop around the machine of `imps-core`, and the window through which probes and metrics look in.
+
+pub(crate) mod crank;
+pub(crate) mod window;

@@ -1,0 +1,161 @@
+//! The loop: one event at a time into the machine, its effects out to the hands, what came of them back in.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use imps_api::ImagePullSecretStatus;
+use imps_cluster::apply;
+use imps_cluster::report::Herald;
+use imps_cluster::watch::{News, listen};
+use imps_core::controller::{Controller, Effect, Event};
+use imps_core::name::Uid;
+use imps_core::world::{Fact, Stream};
+use kube::Client;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::window::{HEARTBEAT, Look, View, Window};
+
+/// How many pieces of news may wait: enough to keep the watches flowing, few enough to stay small.
+const NEWS_MAX: usize = 1024;
+/// How long requests in flight may take to end after the process was asked to stop. Kubernetes kills after 30 s, and
+/// whoever waits for a rollout waits for this.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// How the operator behaves.
+pub(crate) struct Settings {
+    /// How long the credentials of a deleted source Secret stay in use.
+    pub(crate) missing_source_grace: Duration,
+    /// How often everything is looked at again.
+    pub(crate) resync: Option<Duration>,
+}
+
+/// See the module.
+pub(crate) struct Crank {
+    client: Client,
+    herald: Herald,
+    controller: Controller,
+    window: Window,
+    looks: mpsc::Receiver<Look>,
+    news: mpsc::Receiver<News>,
+    tell: mpsc::Sender<News>,
+    listeners: BTreeMap<Stream, JoinHandle<()>>,
+    hands: JoinSet<Event>,
+    statuses: BTreeMap<Uid, Option<ImagePullSecretStatus>>,
+}
+
+impl Crank {
+    pub(crate) fn new(client: Client, settings: Settings) -> (Self, Window) {
+        let (window, looks) = Window::new();
+        let (tell, news) = mpsc::channel(NEWS_MAX);
+        let instance = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).ok();
+        let (controller, effects) =
+            Controller::new(settings.missing_source_grace, settings.resync, Instant::now());
+        let mut crank = Self {
+            herald: Herald::new(client.clone(), instance),
+            client,
+            controller,
+            window: window.clone(),
+            looks,
+            news,
+            tell,
+            listeners: BTreeMap::new(),
+            hands: JoinSet::new(),
+            statuses: BTreeMap::new(),
+        };
+        crank.perform(effects);
+        (crank, window)
+    }
+
+    /// Turns until it is asked to stop, then lets the requests in flight end.
+    pub(crate) async fn turn(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            self.window.turn(&self.controller);
+            let now = Instant::now();
+            let due = self.controller.due(now).unwrap_or(now + HEARTBEAT).min(now + HEARTBEAT);
+            let event = tokio::select! {
+                // Outcomes before news: they free places for the next plans and carry what we know first.
+                biased;
+                () = &mut stop => break,
+                Some(done) = self.hands.join_next() => match done {
+                    Ok(event) => event,
+                    Err(error) => {
+                        // A panic in the hands: the process cannot know what was left undone, so it starts anew.
+                        tracing::error!(%error, "a task failed");
+                        return;
+                    }
+                },
+                Some(look) = self.looks.recv() => {
+                    // Whoever asked may have gone away.
+                    let _ = look.send(View::of(&self.controller));
+                    continue;
+                }
+                Some(news) = self.news.recv() => match news {
+                    News::Fact(fact) => {
+                        if let Fact::GrantGone(uid) = &fact {
+                            self.statuses.remove(uid);
+                        }
+                        Event::Fact(fact)
+                    }
+                    News::Status(uid, status) => {
+                        self.statuses.insert(uid, *status);
+                        continue;
+                    }
+                },
+                () = tokio::time::sleep_until(due.into()) => Event::Tick,
+            };
+            let effects = self.controller.on(event, Instant::now());
+            self.perform(effects);
+        }
+        self.drain().await;
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Watch(stream) => {
+                    let listener = listen(self.client.clone(), stream.clone(), self.tell.clone());
+                    self.listeners.insert(stream, listener);
+                }
+                Effect::Unwatch(stream) => {
+                    if let Some(listener) = self.listeners.remove(&stream) {
+                        listener.abort();
+                    }
+                }
+                Effect::Apply(plan) => {
+                    let client = self.client.clone();
+                    self.hands.spawn(async move { Event::Outcome(apply::apply(client, plan).await) });
+                }
+                Effect::Recall(uid, at) => {
+                    let client = self.client.clone();
+                    self.hands.spawn(async move {
+                        let answer = apply::recall(client, &at).await;
+                        tracing::info!(secret = %at, ok = answer.is_ok(), "read an own target to recall what a failing source last gave");
+                        Event::Fact(Fact::Recalled(uid, answer))
+                    });
+                }
+                Effect::Report(standing, notices) => {
+                    let herald = self.herald.clone();
+                    let before = self.statuses.get(&standing.identity.uid).cloned().flatten();
+                    self.hands.spawn(async move {
+                        let result = herald.report(&standing, &notices, before.as_ref()).await;
+                        if let Err(fault) = &result {
+                            tracing::warn!(imagepullsecret = %standing.identity.name, %fault, "status not written");
+                        }
+                        Event::Reported(standing.identity.uid.clone(), result.is_ok())
+                    });
+                }
+            }
+        }
+    }
+
+    async fn drain(mut self) {
+        self.listeners.values().for_each(JoinHandle::abort);
+        let in_flight = self.hands.len();
+        let all = async { while self.hands.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, all).await.is_err() {
+            tracing::warn!(in_flight, "requests in flight did not end in time");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The window into the loop: probes and metrics look through it and never touch the world itself.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use imps_core::controller::{Controller, Counters};
+use imps_core::reason::FaultClass;
+use imps_core::standing::{Standing, Truth};
+use imps_core::world::{Stream, Tally};
+use tokio::sync::{mpsc, oneshot};
+
+/// A loop that has not turned for this long is stuck. It turns at least every [`HEARTBEAT`].
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+/// How often the loop turns when nothing happens.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long a scrape waits for the loop.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A request for a view.
+pub(crate) type Look = oneshot::Sender<View>;
+
+#[derive(Clone)]
+pub(crate) struct Window {
+    pulse: Arc<Mutex<Pulse>>,
+    looks: mpsc::Sender<Look>,
+}
+
+struct Pulse {
+    turned: Instant,
+    missing: Option<String>,
+}
+
+/// What metrics are made from.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) grants: Vec<GrantView>,
+    pub(crate) counters: Counters,
+    pub(crate) queue_depth: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) namespaces: usize,
+    pub(crate) pods: usize,
+    /// Streams that do not come, by resource and by whether a right is missing.
+    pub(crate) broken: BTreeMap<(&'static str, &'static str), usize>,
+}
+
+#[derive(Debug)]
+pub(crate) struct GrantView {
+    pub(crate) name: String,
+    pub(crate) ready: Truth,
+    pub(crate) tally: Tally,
+    /// Namespace, name and state of each source.
+    pub(crate) sources: Vec<(String, String, &'static str)>,
+}
+
+impl Window {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Look>) {
+        let (looks, asked) = mpsc::channel(4);
+        let pulse = Pulse { turned: Instant::now(), missing: Some("everything".to_owned()) };
+        (Self { pulse: Arc::new(Mutex::new(pulse)), looks }, asked)
+    }
+
+    /// The loop turned.
+    pub(crate) fn turn(&self, controller: &Controller) {
+        let mut pulse = self.pulse.lock().unwrap_or_else(PoisonError::into_inner);
+        pulse.turned = Instant::now();
+        // Once ready, a stream that starts later (a new ImagePullSecret) does not make the process unready.
+        if pulse.missing.is_some() {
+            let world = controller.world();
+            let missing: Vec<String> = world
+                .wanted_streams()
+                .iter()
+                .filter(|s| !world.is_listed(s))
+                .map(Stream::to_string)
+                .collect();
+            pulse.missing = (!missing.is_empty()).then(|| missing.join(", "));
+        }
+    }
+
+    /// For how long the loop has been stuck, if it is.
+    pub(crate) fn stuck(&self) -> Option<Duration> {
+        let since = self.pulse.lock().unwrap_or_else(PoisonError::into_inner).turned.elapsed();
+        (since > STUCK_AFTER).then_some(since)
+    }
+
+    /// What has not been read yet.
+    pub(crate) fn missing(&self) -> Option<String> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner).missing.clone()
+    }
+
+    /// Asks the loop for a view.
+    pub(crate) async fn look(&self) -> Option<View> {
+        let (answer, view) = oneshot::channel();
+        let asked = async {
+            self.looks.send(answer).await.ok()?;
+            view.await.ok()
+        };
+        tokio::time::timeout(LOOK_TIMEOUT, asked).await.ok().flatten()
+    }
+}
+
+impl View {
+    pub(crate) fn of(controller: &Controller) -> Self {
+        let world = controller.world();
+        let grants = world.rooms().map(|room| {
+            let standing = Standing::of(world, room);
+            let sources = standing
+                .sources
+                .iter()
+                .map(|source| (source.at.namespace.to_string(), source.at.name.to_string(), source.state()));
+            GrantView {
+                name: room.identity().name.to_string(),
+                ready: standing.ready.truth,
+                tally: standing.tally,
+                sources: sources.collect(),
+            }
+        });
+        let mut broken = BTreeMap::new();
+        for (stream, fault) in world.broken_streams() {
+            let resource = match stream {
+                Stream::Grants => "imagepullsecrets",
+                Stream::Namespaces => "namespaces",
+                Stream::Pods { .. } => "pods",
+                Stream::Source(_) | Stream::Targets(_) => "secrets",
+            };
+            let reason = if fault.class == FaultClass::Forbidden { "AccessDenied" } else { "ApiUnavailable" };
+            *broken.entry((resource, reason)).or_insert(0) += 1;
+        }
+        Self {
+            grants: grants.collect(),
+            counters: controller.counters(),
+            queue_depth: controller.queue().depth(),
+            in_flight: controller.queue().in_flight(),
+            namespaces: world.namespaces().count(),
+            pods: world.pods(),
+            broken,
+        }
+    }
+}

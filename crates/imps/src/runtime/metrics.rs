@@ -1,0 +1,119 @@
+//! Metrics in the text format of OpenMetrics, made from a view at each scrape: what is gone leaves no stale series.
+//!
+//! The number of series grows with ImagePullSecrets and their sources, never with namespaces or pods.
+
+use imps_core::standing::Truth;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::controller::window::View;
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Renders all metrics.
+pub(crate) fn render(view: &View) -> String {
+    let mut registry = Registry::default();
+    let mut page = Page { registry: &mut registry };
+    page.gauge(
+        "imps_build_info",
+        "Version of imps",
+        [(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1)],
+    );
+    page.grants(view);
+    page.work(view);
+    let broken = view.broken.iter().map(|((resource, reason), count)| {
+        (vec![("resource", (*resource).to_owned()), ("reason", (*reason).to_owned())], *count)
+    });
+    page.gauge("imps_watches_broken", "Watches that do not come, by the resource and by why", broken);
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    encode(&mut text, &registry).unwrap_or_default();
+    text
+}
+
+struct Page<'a> {
+    registry: &'a mut Registry,
+}
+
+impl Page<'_> {
+    fn gauge(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = (Labels, usize)>) {
+        let family = Family::<Labels, Gauge>::default();
+        for (labels, value) in samples {
+            family.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        self.registry.register(name, help, family);
+    }
+
+    /// The encoder appends `_total` to a counter's name.
+    fn counter(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = (Labels, u64)>) {
+        let family = Family::<Labels, Counter>::default();
+        for (labels, value) in samples {
+            family.get_or_create(&labels).inc_by(value);
+        }
+        self.registry.register(name, help, family);
+    }
+
+    fn grants(&mut self, view: &View) {
+        let mut ready = Vec::new();
+        let mut targets = Vec::new();
+        let mut sources = Vec::new();
+        for grant in &view.grants {
+            let name = ("name", grant.name.clone());
+            for (word, truth) in [("True", Truth::True), ("False", Truth::False), ("Unknown", Truth::Unknown)]
+            {
+                ready.push((
+                    vec![name.clone(), ("status", word.to_owned())],
+                    usize::from(grant.ready == truth),
+                ));
+            }
+            let tally = grant.tally;
+            for (state, count) in [
+                ("synced", tally.synced),
+                ("failed", tally.failed),
+                ("conflict", tally.conflict),
+                ("pending", tally.pending),
+                ("leaving", tally.leaving),
+            ] {
+                targets.push((vec![name.clone(), ("state", state.to_owned())], count));
+            }
+            for (namespace, source, state) in &grant.sources {
+                let labels = vec![
+                    name.clone(),
+                    ("source_namespace", namespace.clone()),
+                    ("source_name", source.clone()),
+                    ("state", (*state).to_owned()),
+                ];
+                sources.push((labels, 1));
+            }
+        }
+        self.gauge("imps_imagepullsecret_ready", "Status of the Ready condition", ready);
+        self.gauge("imps_targets", "Namespaces by how they stand", targets);
+        self.gauge("imps_source_state", "State of each source of credentials", sources);
+    }
+
+    fn work(&mut self, view: &View) {
+        let counters = view.counters;
+        let result = |word: &str| vec![("result", word.to_owned())];
+        let writes = [
+            (result("created"), counters.created),
+            (result("updated"), counters.updated),
+            (result("deleted"), counters.deleted),
+            (result("conflict"), counters.outrun),
+            (result("error"), counters.failed),
+        ];
+        self.counter("imps_target_writes", "Writes of target Secrets by what came of them", writes);
+        self.counter(
+            "imps_target_repairs",
+            "Target Secrets that somebody else had changed",
+            [(vec![], counters.repaired)],
+        );
+        self.counter("imps_plans", "Plans made, most of them without a write", [(vec![], counters.plans)]);
+        self.gauge("imps_queue_depth", "Namespaces that wait for a plan", [(vec![], view.queue_depth)]);
+        self.gauge("imps_plans_in_flight", "Plans that are being carried out", [(vec![], view.in_flight)]);
+        self.gauge("imps_namespaces", "Namespaces known", [(vec![], view.namespaces)]);
+        self.gauge("imps_pods_remembered", "Pods that answer a selector", [(vec![], view.pods)]);
+    }
+}

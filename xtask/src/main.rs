@@ -1,0 +1,53 @@
+//! The project's own tools, as `cargo xtask <command>`: nothing in CI that a laptop has not.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod check;
+mod codegen;
+mod console;
+mod packages;
+mod plane;
+mod test;
+mod tidy;
+mod workspace;
+
+/// The tools of this project.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Test(test::Test),
+    #[command(subcommand)]
+    Plane(plane::Plane),
+    Fmt(check::Format),
+    Lint(check::Lint),
+    Tidy(tidy::Tidy),
+    Codegen(codegen::Codegen),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Test(command) => return exit(command.run()),
+        Command::Plane(command) => command.run(),
+        Command::Fmt(command) => command.run(),
+        Command::Lint(command) => command.run(),
+        Command::Tidy(command) => command.run(),
+        Command::Codegen(command) => command.run(),
+    };
+    exit(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn exit(done: anyhow::Result<ExitCode>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,40 @@
+//! Debian packages that some tests need.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use imps_testbed::registry;
+
+use crate::workspace::{output_of, run};
+
+/// Installs what is missing where that is safe to do unasked, else names it; an error says what is still missing.
+///
+/// Safe is: Debian, as root, and no init system that would start a service of the package on its own address.
+pub(crate) fn provide() -> Result<()> {
+    let missing = registry::missing_packages();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if may_install() {
+        eprintln!("  installing {}", missing.join(", "));
+        run(&mut apt_get(&["update", "-qq"]))?;
+        run(apt_get(&["install", "-qq", "--yes", "--no-install-recommends"]).args(&missing))?;
+    }
+    let missing = registry::missing_packages();
+    if !missing.is_empty() {
+        bail!("missing, so tests are skipped: on Debian `apt-get install {}`", missing.join(" "));
+    }
+    Ok(())
+}
+
+fn may_install() -> bool {
+    let root = output_of(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+    root && Path::new("/etc/debian_version").exists() && !Path::new("/run/systemd/system").exists()
+}
+
+fn apt_get(arguments: &[&str]) -> Command {
+    let mut command = Command::new("apt-get");
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
