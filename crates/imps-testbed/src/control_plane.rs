@@ -250,12 +250,12 @@ impl ControlPlane {
 
     /// Freezes kube-apiserver: connections stay open and nothing answers.
     pub fn pause_apiserver(&self) -> Result<()> {
-        self.apiserver.signal(Signal::STOP)
+        self.apiserver.pause()
     }
 
     /// Lets a frozen kube-apiserver go on.
     pub fn resume_apiserver(&self) -> Result<()> {
-        self.apiserver.signal(Signal::CONT)
+        self.apiserver.resume()
     }
 
     /// Writes what other processes need to [attach](Plane::attach) to this control plane.

@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 pub(crate) use rustix::process::Signal;
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, WaitId, WaitIdOptions, kill_process, waitid};
 
 /// How often a server that starts or ends is looked at. A look costs microseconds; a start takes seconds.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// A process freezes within milliseconds; on a busy machine within tenths of a second.
+const PAUSED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How much of a log a failure shows: the reason is nearly always in the last screen.
 const TAIL_LINES: usize = 30;
@@ -85,6 +88,27 @@ impl Daemon {
             self.forget(&mut slot);
         }
         Ok(ended)
+    }
+
+    /// Freezes the process and returns when it is frozen: its threads run on for a moment after the signal was sent.
+    pub(crate) fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let pid = self.pid().and_then(process_number).context("a process that was signalled has a number")?;
+        let begun = Instant::now();
+        while begun.elapsed() < PAUSED_WITHIN {
+            // Asks for stops only, so the end of the process stays for `ended` to see.
+            let look = waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG);
+            if look.with_context(|| format!("cannot look at {}", self.name))?.is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        bail!("{} does not freeze", self.name)
+    }
+
+    /// Lets a frozen process go on.
+    pub(crate) fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
     }
 
     /// Sends a signal to the process, which must run.
@@ -189,8 +213,12 @@ impl Drop for Daemon {
 
 /// Sends a signal to a process by its number.
 pub(crate) fn send(pid: u32, signal: Signal) -> Result<()> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("not a process number")?;
+    let pid = process_number(pid).context("not a process number")?;
     Ok(kill_process(pid, signal)?)
+}
+
+fn process_number(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
 /// Whether this process exists and runs this program: a number alone may have been given to another since.
@@ -248,6 +276,25 @@ mod tests {
     fn the_tail_is_the_end_of_the_text() {
         assert_eq!(last_lines("a\nb\nc\n", 2), "b\nc");
         assert_eq!(last_lines("a", 2), "a");
+    }
+
+    #[test]
+    fn a_paused_process_stands_still_until_it_is_resumed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = "while :; do echo >> beat; done";
+        let arguments = vec!["-c".into(), script.into()];
+        let daemon = Daemon::new("sh", Path::new("sh"), folder.path(), arguments);
+        let beats = || fs::metadata(folder.path().join("beat")).map_or(0, |file| file.len());
+        let moves = |since: u64| (0..10_000).any(|_| beats() > since);
+        daemon.start().expect("starts");
+        while beats() == 0 {}
+        daemon.pause().expect("pauses");
+        let paused = beats();
+        assert!(!moves(paused));
+        daemon.resume().expect("resumes");
+        while !moves(paused) {}
+        daemon.pause().expect("pauses again");
+        daemon.kill();
     }
 
     #[test]

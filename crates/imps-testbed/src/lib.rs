@@ -20,7 +20,9 @@ mod daemon;
 mod home;
 mod image;
 mod janitor;
+pub mod manifest;
 pub mod names;
+pub mod operator;
 pub mod plane;
 pub mod plane_build;
 mod ports;
@@ -29,6 +31,7 @@ pub mod skip;
 
 pub use control_plane::{ControlPlane, Options, Pids};
 pub use names::fresh_name;
+pub use operator::{Operator, Run};
 pub use plane::{Plane, Profile, install_crypto_provider};
 pub use registry::{Login, Pull, Registry};
 pub use skip::{Missing, skip_or_fail};
