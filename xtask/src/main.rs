@@ -5,11 +5,15 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod check;
 mod codegen;
 mod console;
+mod interrupt;
+mod lookout;
 mod packages;
 mod plane;
+mod product;
 mod test;
 mod tidy;
 mod workspace;
@@ -27,6 +31,7 @@ enum Command {
     Test(test::Test),
     #[command(subcommand)]
     Plane(plane::Plane),
+    Bench(bench::Bench),
     Fmt(check::Format),
     Lint(check::Lint),
     Tidy(tidy::Tidy),
@@ -37,6 +42,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test(command) => return exit(command.run()),
         Command::Plane(command) => command.run(),
+        Command::Bench(command) => return exit(command.run()),
         Command::Fmt(command) => command.run(),
         Command::Lint(command) => command.run(),
         Command::Tidy(command) => command.run(),

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use imps_testbed::registry;
 
-use crate::workspace::{output_of, run};
+use crate::workspace::output_of;
 
 /// Installs what is missing where that is safe to do unasked, else names it; an error says what is still missing.
 ///
@@ -18,8 +18,8 @@ pub(crate) fn provide() -> Result<()> {
     }
     if may_install() {
         eprintln!("  installing {}", missing.join(", "));
-        run(&mut apt_get(&["update", "-qq"]))?;
-        run(apt_get(&["install", "-qq", "--yes", "--no-install-recommends"]).args(&missing))?;
+        output_of(&mut apt_get(&["update", "-qq"]))?;
+        output_of(apt_get(&["install", "-qq", "--yes", "--no-install-recommends"]).args(&missing))?;
     }
     let missing = registry::missing_packages();
     if !missing.is_empty() {

@@ -35,12 +35,10 @@ impl Test {
     /// Carries the command out. A failure is in the summary and in the exit code, so that the closing line is the last.
     pub(crate) fn run(&self) -> Result<ExitCode> {
         let all = self.rest.is_empty();
-        let mut steps = Steps::of(if !all {
-            5
-        } else if self.quick {
-            8
-        } else {
-            9
+        let mut steps = Steps::of(match (all, self.quick) {
+            (false, _) => 5,
+            (true, true) => 8,
+            (true, false) => 9,
         });
         if all {
             steps.take("tidy: house rules", || Tidy {}.run());

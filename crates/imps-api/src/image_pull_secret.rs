@@ -185,9 +185,10 @@ pub struct ImagePullSecretStatus {
     /// Failures spells out some of the namespaces in which something failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<TargetFailure>,
-    /// FormerSecretNames are earlier values of spec.target.secret.name under which a Secret may still have to be removed.
+    /// SecretNames are the names under which a Secret of this object may stand: spec.target.secret.name, and earlier values of it
+    /// until nothing is left there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub former_secret_names: Vec<String>,
+    pub secret_names: Vec<String>,
 }
 
 /// One source of credentials.

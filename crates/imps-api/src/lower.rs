@@ -44,7 +44,7 @@ fn record(status: &ImagePullSecretStatus) -> Record {
     let ready = status.conditions.iter().find(|condition| condition.kind == "Ready");
     Record {
         registries,
-        secret_names: status.former_secret_names.iter().map(SecretName::new).collect(),
+        secret_names: status.secret_names.iter().map(SecretName::new).collect(),
         ready: ready.map(|condition| (condition.reason.clone(), condition.message.clone())),
     }
 }

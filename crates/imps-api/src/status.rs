@@ -13,6 +13,8 @@ pub fn render(
     before: Option<&ImagePullSecretStatus>,
     now: Timestamp,
 ) -> ImagePullSecretStatus {
+    // Kubernetes' times have whole seconds.
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let generation = standing.identity.generation;
     let mut conditions = Vec::new();
     let mut say = |kind: &str, judgement: &Judgement| {
@@ -42,7 +44,7 @@ pub fn render(
         sources: standing.sources.iter().map(source).collect(),
         targets: Some(counts(standing)),
         failures: standing.failures.iter().map(failure).collect(),
-        former_secret_names: standing.former_names.iter().map(ToString::to_string).collect(),
+        secret_names: standing.secret_names.iter().map(ToString::to_string).collect(),
     };
     if ready && before != Some(&status) {
         status.last_successful_reconciliation = Some(now);

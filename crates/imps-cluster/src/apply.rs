@@ -26,16 +26,15 @@ use crate::view::{DATA_KEY, SourceView, TargetView};
 /// How long one request may take. The server's own limit is 60 s; a slower answer is of no use to a queue.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Carries a plan out, step by step. A step that fails does not keep the next one from being tried, except that an
-/// annotation is not scrubbed off a Secret that could not be updated.
+/// Carries a plan out, step by step. A step that fails keeps only those from being tried that depend on it.
 pub async fn apply(client: Client, plan: Plan) -> Outcome {
     let Plan { namespace, steps, opinions: _ } = plan;
     let api = Api::<TargetView>::namespaced(client, namespace.as_str());
     let mut results: Vec<(Step, Result<Written, Fault>)> = Vec::with_capacity(steps.len());
     for step in steps {
-        let follows_failure = matches!(step.action, Action::Scrub(_))
-            && results.last().is_some_and(|(before, result)| before.grant == step.grant && result.is_err());
-        if follows_failure {
+        if step.depends
+            && results.iter().any(|(before, result)| before.grant == step.grant && result.is_err())
+        {
             continue;
         }
         let result = carry_out(&api, &namespace, &step.action).await;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use imps_api::{ImagePullSecret, ImagePullSecretStatus};
 use imps_core::census::{Pod, PodUid};
 use imps_core::grant::Identity;
@@ -86,40 +86,45 @@ async fn follow<K>(
         if streaming {
             config = config.streaming_lists();
         }
-        let mut events = std::pin::pin!(watcher(api.clone(), config).into_stream());
-        // One item at a time: a failed one is paused over here, before the watcher is polled again.
-        loop {
-            let (messages, restart) = match events.next().await {
-                None => break,
-                Some(Ok(event)) => {
-                    pause = PAUSE_MIN;
-                    (translate(event, &stream, read), false)
-                }
-                Some(Err(error)) => {
-                    let Trouble { fault, no_streaming, expired } = trouble(&error, streaming);
-                    if no_streaming {
-                        tracing::info!(%stream, "the API server does not stream lists, using pages");
-                        streaming = false;
+        let mut events = std::pin::pin!(watcher(api.clone(), config));
+        while let Some(event) = events.next().await {
+            let error = match event {
+                Ok(event) => {
+                    // `Init` comes before the server has answered anything.
+                    if !matches!(event, Event::Init) {
+                        pause = PAUSE_MIN;
                     }
-                    tracing::warn!(%stream, fault = %fault, pause_ms = pause.as_millis(), "watch failed, trying again");
-                    let message = vec![News::Fact(Fact::Broken(stream.clone(), fault))];
-                    // A version that the server has forgotten is not asked for again: the list starts anew.
-                    (message, no_streaming || expired)
+                    for message in translate(event, &stream, read) {
+                        if news.send(message).await.is_err() {
+                            return;
+                        }
+                    }
+                    continue;
                 }
+                Err(error) => error,
             };
-            let failed = matches!(messages.first(), Some(News::Fact(Fact::Broken(..))));
-            for message in messages {
-                if news.send(message).await.is_err() {
-                    return;
-                }
-            }
-            if failed {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
-            }
-            if restart {
+            let Trouble { fault, begun, no_streaming, expired } = trouble(&error, streaming);
+            if no_streaming {
+                tracing::info!(%stream, "the API server does not stream lists, using pages");
+                streaming = false;
                 break;
             }
+            if begun {
+                // Watches end now and then; only one that does not start again is trouble.
+                tracing::debug!(%stream, %fault, "watch ended, going on");
+                if expired {
+                    break;
+                }
+                continue;
+            }
+            tracing::warn!(%stream, %fault, pause_ms = pause.as_millis(), "cannot watch, trying again");
+            if news.send(News::Fact(Fact::Broken(stream.clone(), fault))).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+            // Begun anew with a list, whose end says that all is well again.
+            break;
         }
     }
 }
@@ -135,6 +140,8 @@ fn translate<K>(event: Event<K>, stream: &Stream, read: fn(Change<K>) -> Vec<New
 
 struct Trouble {
     fault: Fault,
+    /// The server had begun to answer.
+    begun: bool,
     /// The server refuses to stream a list.
     no_streaming: bool,
     /// The version to go on from is gone.
@@ -155,7 +162,8 @@ fn trouble(error: &watcher::Error, streaming: bool) -> Trouble {
         }
     };
     // 400 and 422 are how servers without the feature answer `sendInitialEvents`.
-    Trouble { fault, no_streaming: streaming && at_start && matches!(code, 400 | 422), expired: code == 410 }
+    let no_streaming = streaming && at_start && matches!(code, 400 | 422);
+    Trouble { fault, begun: !at_start, no_streaming, expired: code == 410 }
 }
 
 fn name_of(metadata: &mut ObjectMeta) -> NamespaceName {

@@ -193,7 +193,7 @@ impl Controller {
                 let wake = self.world.learn(fact, now);
                 self.wake(wake, now, &mut effects);
             }
-            Event::Outcome(outcome) => self.settle(outcome, now),
+            Event::Outcome(outcome) => self.settle(outcome, now, &mut effects),
             Event::Reported(uid, well) => self.reported_back(&uid, well, now),
             Event::Tick => {}
         }
@@ -330,9 +330,10 @@ impl Controller {
         }
     }
 
-    fn settle(&mut self, outcome: Outcome, now: Instant) {
+    fn settle(&mut self, outcome: Outcome, now: Instant, effects: &mut Vec<Effect>) {
         let Outcome { namespace, results } = outcome;
         let mut done = Done::Settled;
+        let mut last_one_gone = false;
         for (step, result) in results {
             self.count(&step, &result);
             let state = match &result {
@@ -345,11 +346,13 @@ impl Controller {
             if let Some(state) = state {
                 self.world.set_target(&step.grant, &namespace, state);
             }
+            last_one_gone |=
+                matches!(step.action, Action::Delete(_)) && !self.world.has_ours(step.action.secret());
             self.touch(step.grant, now);
         }
-        if done == Done::Settled {
-            // The watch may not have told yet what was just written; plan again only if it tells something else.
+        if last_one_gone {
             self.forget_former_names(now);
+            self.follow_streams(effects);
         }
         self.queue.done(&namespace, done, spread(&namespace), now);
     }
@@ -427,6 +430,14 @@ impl Controller {
     /// When a dirty grant is to be reported.
     fn report_due(&self, uid: &Uid, now: Instant) -> Option<Instant> {
         let report = self.reports.get(uid)?;
+        // While the API server is away there is nobody to tell; its return wakes every grant.
+        if self
+            .world
+            .stream_fault(&Stream::Grants)
+            .is_some_and(|fault| fault.class == FaultClass::Unavailable)
+        {
+            return None;
+        }
         let since = report.dirty_since.filter(|_| !report.in_flight)?;
         let room = self.world.room(uid)?;
         let tally = room.tally();

@@ -35,6 +35,8 @@ pub struct Step {
     pub grant: Uid,
     /// Why.
     pub because: Because,
+    /// Only if no earlier step of the same grant in this plan has failed.
+    pub depends: bool,
 }
 
 /// A write. Each one names the only object that it can hit.
@@ -132,12 +134,10 @@ pub fn plan(world: &World, name: &NamespaceName) -> Plan {
     }
     if namespace.is_some_and(|namespace| !namespace.terminating) {
         wishes.sort_by_key(|wish| wish.room.identity().seniority());
-        let names: BTreeSet<&SecretName> = wishes
-            .iter()
-            .map(|wish| &wish.grant.template.name)
-            .chain(world.holdings(name).map(|(name, _)| name))
-            .collect();
-        for secret in names {
+        let wished: BTreeSet<&SecretName> = wishes.iter().map(|wish| &wish.grant.template.name).collect();
+        let others = world.holdings(name).map(|(name, _)| name).filter(|name| !wished.contains(name));
+        // What is wanted first: whether a former Secret may go depends on how its successor stands.
+        for secret in wished.iter().copied().chain(others) {
             let contenders: Vec<&Wish<'_>> =
                 wishes.iter().filter(|w| w.grant.template.name == *secret).collect();
             let holding = world.holdings(name).find(|(n, _)| *n == secret).map(|(_, holding)| holding);
@@ -230,7 +230,12 @@ impl<'a> Draft<'a> {
             }
             Payload::Ready(sealed) => sealed,
         };
-        let synced = room.targets().get(self.namespace) == Some(&TargetState::Synced(sealed.fingerprint));
+        // Whether it stood here as it should: then whatever is amiss now is somebody else's doing.
+        let synced = match room.targets().get(self.namespace) {
+            Some(TargetState::Synced(fingerprint)) => *fingerprint == sealed.fingerprint,
+            Some(TargetState::Troubled { reason, .. }) => *reason == Reason::TargetContended,
+            _ => false,
+        };
         let Some((owned, holding)) = held else {
             if sealed.registries == 0 {
                 let advice = "no source has a usable credential; see status.sources";
@@ -281,18 +286,30 @@ impl<'a> Draft<'a> {
             (Some(_), _) => Because::Deselected,
         };
         let grant = owned.grant().clone();
+        let renamed = matches!(because, Because::Renamed(_));
+        if renamed && self.waits(&grant) {
+            return;
+        }
         if let Some(opinion) =
             self.opinions.iter_mut().find(|opinion| opinion.grant == grant && opinion.state.is_none())
         {
             opinion.state = Some(TargetState::Leaving);
         }
         if !holding.deleting {
-            self.steps.push(Step { action: Action::Delete(owned), grant, because });
+            self.steps.push(Step { action: Action::Delete(owned), grant, because, depends: renamed });
         }
     }
 
+    /// Whether a grant wants something here that cannot be written yet, so that a former Secret has to serve on.
+    fn waits(&self, grant: &Uid) -> bool {
+        let pending =
+            |opinion: &Opinion| opinion.grant == *grant && opinion.state == Some(TargetState::Pending);
+        self.opinions.iter().any(pending) && !self.steps.iter().any(|step| step.grant == *grant)
+    }
+
     fn step(&mut self, action: Action, wish: &Wish<'a>, because: Because) {
-        self.steps.push(Step { action, grant: wish.room.identity().uid.clone(), because });
+        let depends = matches!(action, Action::Scrub(_));
+        self.steps.push(Step { action, grant: wish.room.identity().uid.clone(), because, depends });
     }
 
     fn note(&mut self, wish: &Wish<'a>, state: TargetState) {

@@ -62,6 +62,17 @@ pub enum Gaps {
     All,
 }
 
+impl Gaps {
+    /// Whether the registry is among them.
+    pub fn cover(&self, registry: &RegistryKey) -> bool {
+        match self {
+            Gaps::None => false,
+            Gaps::Some(registries) => registries.contains(registry),
+            Gaps::All => true,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Default, Debug)]
 pub struct Source {
@@ -135,10 +146,10 @@ impl Source {
     /// What only an earlier process may know. A source that is missing for longer than the grace has none.
     pub fn gaps(&self) -> Gaps {
         match &self.trouble {
-            Some(Trouble::Rejected(_)) if !self.blanks.is_empty() => Gaps::Some(self.blanks.clone()),
-            Some(Trouble::Rejected(_)) | None => Gaps::None,
-            Some(_) if self.ever_good => Gaps::None,
-            Some(_) => Gaps::All,
+            None => Gaps::None,
+            Some(_) if !self.ever_good => Gaps::All,
+            Some(_) if self.blanks.is_empty() => Gaps::None,
+            Some(_) => Gaps::Some(self.blanks.clone()),
         }
     }
 

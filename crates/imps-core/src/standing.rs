@@ -70,8 +70,8 @@ pub struct Standing {
     pub managed: Vec<NamespaceName>,
     /// How many more there are.
     pub managed_more: usize,
-    /// Former names under which a Secret may still stand.
-    pub former_names: BTreeSet<SecretName>,
+    /// The names under which a Secret of this grant may stand: the present one, and former ones until nothing is left there.
+    pub secret_names: BTreeSet<SecretName>,
 }
 
 /// How one source stands.
@@ -180,7 +180,7 @@ impl Standing {
             failures,
             managed,
             managed_more,
-            former_names: room.record().secret_names.clone(),
+            secret_names: room.secret_names().into_iter().cloned().collect(),
             sources,
         }
     }

@@ -548,6 +548,11 @@ impl World {
         }
     }
 
+    /// Whether a Secret of ours stands under the name anywhere.
+    pub(crate) fn has_ours(&self, name: &SecretName) -> bool {
+        self.ours.contains_key(name)
+    }
+
     /// Forgets former names under which nothing of ours stands any more. Returns the grants that had such a name.
     pub(crate) fn forget_former_names(&mut self) -> Vec<Uid> {
         let mut touched = Vec::new();
@@ -581,8 +586,9 @@ impl World {
             let fault = fault.clone();
             self.with_source(&at.clone(), wake, |source| source.fail(fault));
         }
+        wake.grants
+            .extend(self.rooms.iter().filter(|(_, room)| room.needs(&stream)).map(|(uid, _)| uid.clone()));
         self.streams.entry(stream).or_default().fault = Some(fault);
-        wake.grants.extend(self.rooms.keys().cloned());
     }
 
     fn begin(&mut self, stream: Stream) {
@@ -650,6 +656,11 @@ impl World {
         if first || healed {
             self.wake_waiting(&stream, wake);
         }
+        if healed {
+            // What failed meanwhile need not wait for the end of its pause.
+            let troubled = self.rooms.values().flat_map(Room::troubled).cloned();
+            wake.live.extend(troubled);
+        }
     }
 
     /// A stream came for the first time, or came back: whoever waited for it is looked at again.
@@ -662,9 +673,14 @@ impl World {
             self.wake_grant(&uid, wake);
             wake.grants.insert(uid);
         }
-        if *stream == Stream::Grants {
-            // Now it is known which owners do not exist.
-            wake.bulk.extend(self.holdings.keys().cloned());
+        // Now it is known which owners do not exist.
+        match stream {
+            Stream::Grants => wake.bulk.extend(self.holdings.keys().cloned()),
+            Stream::Targets(name) => {
+                let held = self.holdings.iter().filter(|(_, holdings)| holdings.contains_key(name));
+                wake.bulk.extend(held.map(|(namespace, _)| namespace.clone()));
+            }
+            Stream::Namespaces | Stream::Pods { .. } | Stream::Source(_) => {}
         }
     }
 

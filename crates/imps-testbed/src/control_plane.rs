@@ -93,7 +93,7 @@ pub struct ControlPlane {
     etcd: Daemon,
     plane: Plane,
     etcd_address: String,
-    _janitor: Option<Janitor>,
+    janitor: Option<Janitor>,
     home: Home,
 }
 
@@ -124,7 +124,7 @@ impl ControlPlane {
                 home.keep()?;
             }
             let janitor = Janitor::watch(home.path())?;
-            Self::start_in(home, Some(janitor), &binaries, &options).await
+            Self::start_in(home, janitor, &binaries, &options).await
         })
         .await
     }
@@ -133,25 +133,25 @@ impl ControlPlane {
     /// there. It is ended by [`stop_detached`].
     pub async fn start_detached(options: Options, folder: &Path) -> Result<Plane> {
         let binaries = Binaries::find()?;
-        let plane = retrying(|| async {
+        let mut owner = retrying(|| async {
             if folder.exists() {
                 fs::remove_dir_all(folder).context("cannot clear the folder of the control plane")?;
             }
             fs::create_dir_all(folder).context("cannot make the folder of the control plane")?;
-            Self::start_in(Home::Fixed(folder.into()), None, &binaries, &options).await
+            // Until it is up it is ours: an interrupt on the way leaves nothing behind.
+            let janitor = Janitor::watch(folder)?;
+            Self::start_in(Home::Fixed(folder.into()), janitor, &binaries, &options).await
         })
         .await?;
-        plane.write_record()?;
-        plane.daemons().for_each(Daemon::release);
-        Ok(plane.plane.clone())
+        owner.write_record()?;
+        owner.daemons().for_each(Daemon::release);
+        if let Some(janitor) = owner.janitor.take() {
+            janitor.dismiss();
+        }
+        Ok(owner.plane.clone())
     }
 
-    async fn start_in(
-        home: Home,
-        janitor: Option<Janitor>,
-        binaries: &Binaries,
-        options: &Options,
-    ) -> Result<Self> {
+    async fn start_in(home: Home, janitor: Janitor, binaries: &Binaries, options: &Options) -> Result<Self> {
         let started = Self::assemble(home, janitor, binaries, options)?;
         match started.run().await {
             Ok(()) => Ok(started),
@@ -167,12 +167,7 @@ impl ControlPlane {
     }
 
     /// Writes every file and describes every process; nothing runs yet.
-    fn assemble(
-        home: Home,
-        janitor: Option<Janitor>,
-        binaries: &Binaries,
-        options: &Options,
-    ) -> Result<Self> {
+    fn assemble(home: Home, janitor: Janitor, binaries: &Binaries, options: &Options) -> Result<Self> {
         let folder = home.path().to_owned();
         let ports = Ports::free()?;
         let files = Certificates::write(&folder)?;
@@ -202,7 +197,7 @@ impl ControlPlane {
             etcd: Daemon::new("etcd", &binaries.etcd, &folder, etcd_arguments(&folder, &ports)),
             plane,
             etcd_address: format!("127.0.0.1:{}", ports.etcd),
-            _janitor: janitor,
+            janitor: Some(janitor),
             home,
         })
     }
@@ -307,7 +302,7 @@ pub async fn detached_is_up(folder: &Path) -> bool {
 pub async fn stop_detached(folder: &Path) -> Result<Vec<String>> {
     let record = Record::read(folder)?;
     let mut stopped = Vec::new();
-    // The reverse of the order of their names is also the order to stop them in, but for etcd.
+    // kube-controller-manager, kube-apiserver, and etcd last: nobody loses what it depends on.
     let (last, first): (Vec<_>, Vec<_>) =
         record.processes.iter().partition(|(name, _)| name.as_str() == "etcd");
     for (name, process) in first.into_iter().rev().chain(last) {
@@ -419,6 +414,8 @@ fn apiserver_arguments(
             ("audit-policy-file", policy.as_ref()),
             ("audit-log-path", folder.join("audit.log").as_ref()),
             ("audit-log-mode", "blocking".as_ref()),
+            // MiB. Its default is 100, after which the file is another one and readers miss what came before.
+            ("audit-log-maxsize", "4096".as_ref()),
         ]));
     }
     arguments.extend(options.apiserver_flags.iter().map(OsString::from));

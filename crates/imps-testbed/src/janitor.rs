@@ -46,6 +46,14 @@ impl Janitor {
     }
 }
 
+impl Janitor {
+    /// Sends it away without doing its work.
+    pub(crate) fn dismiss(mut self) {
+        // It can only have ended already, which is what is wanted.
+        let _ = self.process.kill();
+    }
+}
+
 impl Drop for Janitor {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
@@ -67,6 +75,13 @@ mod tests {
         drop(Janitor::watch(&folder).expect("starts"));
         assert!(!sleeper.wait().expect("ended").success());
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn a_dismissed_one_does_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        Janitor::watch(folder.path()).expect("starts").dismiss();
+        assert!(folder.path().exists());
     }
 
     #[test]

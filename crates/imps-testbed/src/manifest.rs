@@ -14,7 +14,8 @@ const CLUSTER_SCOPED: [&str; 5] =
 
 /// Reads YAML with any number of documents.
 pub fn read(yaml: &str) -> Result<Vec<Value>> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).map_err(|error| anyhow!("not valid YAML: {error}"))?;
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(yaml).map_err(|error| anyhow!("not valid YAML: {error}"))?;
     Ok(documents.into_iter().filter(Value::is_object).collect())
 }
 

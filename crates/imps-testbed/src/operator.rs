@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Signal};
+use crate::janitor::Janitor;
 use crate::plane::Plane;
 use crate::{manifest, names};
 
@@ -30,9 +31,11 @@ pub struct Run<'a> {
     pub arguments: &'a [&'a str],
 }
 
-/// A running operator; it ends when this is dropped.
+/// A running operator; it ends when this is dropped, and when this process dies.
 pub struct Operator {
+    // Fields are dropped in this order.
     daemon: Daemon,
+    _janitor: Janitor,
     folder: tempfile::TempDir,
     address: Option<String>,
 }
@@ -51,11 +54,16 @@ impl Operator {
         let token = plane.service_account_token(run.namespace, run.account).await?;
         let kubeconfig = plane.write_kubeconfig(&names::fresh_name(run.account), &token)?;
         let folder = tempfile::tempdir().context("cannot make a folder for the operator")?;
-        let mut arguments: Vec<std::ffi::OsString> = vec!["controller".into(), "--kubeconfig".into(), kubeconfig.into()];
+        let mut arguments: Vec<std::ffi::OsString> =
+            vec!["controller".into(), "--kubeconfig".into(), kubeconfig.into()];
         arguments.extend(["--metrics-addr", "127.0.0.1:0", "--log.format", "json"].map(Into::into));
         arguments.extend(run.arguments.iter().map(Into::into));
-        let mut operator =
-            Self { daemon: Daemon::new("imps", run.binary, folder.path(), arguments), folder, address: None };
+        let mut operator = Self {
+            daemon: Daemon::new("imps", run.binary, folder.path(), arguments),
+            _janitor: Janitor::watch(folder.path())?,
+            folder,
+            address: None,
+        };
         operator.begin().await?;
         Ok(operator)
     }
@@ -154,7 +162,13 @@ fn started_at(log: &str) -> Option<String> {
 }
 
 /// What `imps rbac` prints for these manifests, bound to an account: the documents to apply.
-pub fn rights(binary: &Path, manifests: &[PathBuf], name: &str, namespace: &str, account: &str) -> Result<Vec<Value>> {
+pub fn rights(
+    binary: &Path,
+    manifests: &[PathBuf],
+    name: &str,
+    namespace: &str,
+    account: &str,
+) -> Result<Vec<Value>> {
     let mut command = std::process::Command::new(binary);
     command.args(["rbac", "--name", name, "--service-account", &format!("{namespace}/{account}")]);
     for path in manifests {

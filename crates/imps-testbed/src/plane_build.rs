@@ -18,6 +18,9 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How much of Go's output a failure shows.
 const SHOWN_LINES: usize = 20;
 
+/// What the folder of a build is called until it is whole.
+const PARTIAL: &str = ".building-";
+
 /// What a build says while it runs.
 #[derive(Debug)]
 pub enum Progress<'a> {
@@ -65,10 +68,10 @@ pub fn build(force: bool, watch: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf
         bin.display()
     )));
     let home = bin.parent().context("the cached folder has a parent")?;
-    let partial = tempfile::Builder::new()
-        .prefix(".building-")
-        .tempdir_in(home.parent().context("the cache has a folder")?)
-        .context("cannot make a folder for the build")?;
+    let cache = home.parent().context("the cache has a folder")?;
+    remove_interrupted_builds(cache)?;
+    let partial = tempfile::Builder::new().prefix(PARTIAL).tempdir_in(cache);
+    let partial = partial.context("cannot make a folder for the build")?;
     let partial_bin = partial.path().join("bin");
     install_all(&partial_bin, watch)?;
     // Only a whole build gets the final name, so a build that was interrupted is never mistaken for one.
@@ -77,6 +80,17 @@ pub fn build(force: bool, watch: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf
     }
     fs::rename(partial.keep(), home).context("cannot put the build in place")?;
     Ok(bin)
+}
+
+/// Only under the lock, where no other build can be under way.
+fn remove_interrupted_builds(cache: &Path) -> Result<()> {
+    for entry in fs::read_dir(cache).context("cannot read the cache folder")? {
+        let path = entry.context("cannot read the cache folder")?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PARTIAL)) {
+            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// One program to build.

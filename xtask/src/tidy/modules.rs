@@ -21,14 +21,16 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         if !source.text.starts_with("//!") {
             findings.push(Finding::new(source, 1, "a module opens with `//!`: what it is for"));
         }
-        if source.path.ends_with("/mod.rs") {
+        // Below tests/ there is no other way: tests/foo.rs would be a test program of its own.
+        if source.path.ends_with("/mod.rs") && !source.is_test() {
             findings.push(Finding::new(source, 1, "foo.rs and foo/, never mod.rs"));
         }
         let stem = source.path.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
         if EMPTY_NAMES.contains(&stem) {
             findings.push(Finding::new(source, 1, format!("{stem} says nothing: find the noun")));
         }
-        for (line, name) in modules(&source.text) {
+        for (line, path) in modules(&source.text) {
+            let name = path.rsplit('/').next().unwrap_or_default();
             if EMPTY_NAMES.contains(&name) {
                 findings.push(Finding::new(
                     source,
@@ -49,9 +51,9 @@ fn reached(tree: &Tree) -> BTreeSet<&str> {
         if !reached.insert(source.path.as_str()) {
             continue;
         }
-        for (_, name) in modules(&source.text) {
-            waiting.extend(tree.find(&format!("{}/{name}.rs", folder_of_children(source))));
-            waiting.extend(tree.find(&format!("{}/{name}/mod.rs", folder_of_children(source))));
+        for (_, path) in modules(&source.text) {
+            waiting.extend(tree.find(&format!("{}/{path}.rs", folder_of_children(source))));
+            waiting.extend(tree.find(&format!("{}/{path}/mod.rs", folder_of_children(source))));
         }
     }
     reached
@@ -74,20 +76,42 @@ fn folder_of_children(source: &Source) -> &str {
     if is_root(source) || file == "mod.rs" { folder } else { source.path.trim_end_matches(".rs") }
 }
 
-/// The modules that a file declares or contains, with their lines.
-fn modules(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().zip(1..).filter_map(|(line, number)| {
-        let mut rest = line.trim_start();
-        if let Some(public) = rest.strip_prefix("pub") {
-            rest = match public.strip_prefix('(') {
-                Some(scope) => scope.split_once(')')?.1,
-                None => public,
-            };
+/// The modules that a file declares or contains, with their lines and their paths below the file (`outer/inner`).
+///
+/// Goes by the indentation that rustfmt makes: a module in braces ends with the brace below its first letter.
+fn modules(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut open: Vec<(usize, &str)> = Vec::new();
+    for (line, number) in text.lines().zip(1..) {
+        let indentation = line.len() - line.trim_start().len();
+        if line.trim_start() == "}" && open.last().is_some_and(|(at, _)| *at == indentation) {
+            open.pop();
         }
-        let name = rest.trim_start().strip_prefix("mod ")?.trim_end();
-        let name = name.strip_suffix(';').or_else(|| name.strip_suffix('{'))?.trim();
-        name.chars().all(|c| c.is_alphanumeric() || c == '_').then_some((number, name))
-    })
+        let Some((name, in_braces)) = declaration(line) else { continue };
+        let path: Vec<&str> = open.iter().map(|(_, name)| *name).chain([name]).collect();
+        found.push((number, path.join("/")));
+        if in_braces {
+            open.push((indentation, name));
+        }
+    }
+    found
+}
+
+/// The name of the module that a line declares, and whether its text follows in braces.
+fn declaration(line: &str) -> Option<(&str, bool)> {
+    let mut rest = line.trim_start();
+    if let Some(public) = rest.strip_prefix("pub") {
+        rest = match public.strip_prefix('(') {
+            Some(scope) => scope.split_once(')')?.1,
+            None => public,
+        };
+    }
+    let rest = rest.trim_start().strip_prefix("mod ")?.trim_end();
+    let (name, in_braces) = match rest.strip_suffix(';') {
+        Some(name) => (name, false),
+        None => (rest.strip_suffix('{')?.trim_end(), true),
+    };
+    name.chars().all(|c| c.is_alphanumeric() || c == '_').then_some((name, in_braces))
 }
 
 #[cfg(test)]
@@ -126,8 +150,21 @@ mod tests {
     }
 
     #[test]
+    fn modules_within_modules_and_shared_ones_of_tests_are_reached() {
+        let tree = tree(&[
+            ("crates/a/tests/b.rs", "//! B.\nmod support;\nmod b {\n    mod c;\n}\nmod d;\n"),
+            ("crates/a/tests/b/c.rs", "//! C.\n"),
+            ("crates/a/tests/b/d.rs", "//! Not this one.\n"),
+            ("crates/a/tests/support/mod.rs", "//! S.\n"),
+        ]);
+        assert_eq!(places(&check(&tree)), [("crates/a/tests/b/d.rs", 1)]);
+    }
+
+    #[test]
     fn declarations_are_told_from_prose() {
-        let text = "mod a;\npub(super) mod b {\n// mod c;\nlet mod_d = 1;\nmod e e;\n";
-        assert_eq!(modules(text).map(|(_, name)| name).collect::<Vec<_>>(), ["a", "b"]);
+        let text =
+            "mod a;\npub(super) mod b {\n    // mod c;\n    let mod_d = 1;\n    mod e e;\n}\npub mod f;\n";
+        let names: Vec<String> = modules(text).into_iter().map(|(_, path)| path).collect();
+        assert_eq!(names, ["a", "b", "f"]);
     }
 }

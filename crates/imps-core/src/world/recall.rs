@@ -21,7 +21,7 @@ use crate::source::{Document, Gaps, Source};
 pub struct Record {
     /// The registries that each source won, as far as the status could list them.
     pub registries: BTreeMap<SecretRef, BTreeSet<String>>,
-    /// Former names of the target Secret under which some may still stand.
+    /// Names under which a Secret of this grant may stand, other than the present one.
     pub secret_names: BTreeSet<SecretName>,
     /// Reason and message of its Ready condition.
     pub ready: Option<(String, String)>,
@@ -44,31 +44,49 @@ pub enum Recall {
     Unlisted,
     /// This target has to be read.
     Wanted(SecretRef),
-    /// This is what was remembered; empty when there was no target of ours.
-    Done(Keyring),
+    /// This is what it holds.
+    Answered(Keyring),
+    /// This is what each failing source is taken to have given; nothing when there was no target of ours. It is settled
+    /// once, by what was known at that time: later the sources speak for themselves.
+    Done(Remembered),
 }
+
+/// Entries by the source that they are ascribed to.
+pub(super) type Remembered = BTreeMap<SecretRef, Keyring>;
 
 impl Recall {
     pub(super) fn wanted(&self) -> Option<&SecretRef> {
         match self {
             Recall::Wanted(at) => Some(at),
-            Recall::Idle | Recall::Unlisted | Recall::Done(_) => None,
+            Recall::Idle | Recall::Unlisted | Recall::Answered(_) | Recall::Done(_) => None,
         }
     }
 
-    /// What is remembered; `None` while that is still to be found out.
-    pub(super) fn remembered(&self) -> Option<Option<&Keyring>> {
-        match self {
-            Recall::Idle => Some(None),
-            Recall::Done(keyring) => Some(Some(keyring)),
-            Recall::Unlisted | Recall::Wanted(_) => None,
-        }
+    /// The keyrings of the sources, in their order, with the gaps of failing ones filled from what is remembered; `None`
+    /// while that is still to be found out.
+    pub(super) fn fill(&self, read: &[(&SecretRef, &Source)]) -> Option<Vec<(SecretRef, Keyring)>> {
+        let nothing = Remembered::new();
+        let remembered = match self {
+            Recall::Idle => &nothing,
+            Recall::Done(remembered) => remembered,
+            Recall::Unlisted | Recall::Wanted(_) | Recall::Answered(_) => return None,
+        };
+        let ring = |(at, source): &(&SecretRef, &Source)| {
+            let mut ring = source.entries().clone();
+            for (registry, credential) in remembered.get(*at).into_iter().flatten() {
+                if source.gaps().cover(registry) {
+                    ring.insert(registry.clone(), credential.clone());
+                }
+            }
+            ((*at).clone(), ring)
+        };
+        Some(read.iter().map(ring).collect())
     }
 
     /// Takes an answer of the API server in.
     pub(super) fn answer(&mut self, answer: Result<Document, Fault>) {
         *self = match answer {
-            Ok(document) => Recall::Done(entries(&document)),
+            Ok(document) => Recall::Answered(entries(&document)),
             // The target went away: another one is chosen when the grant is looked at again.
             Err(fault) if fault.class == FaultClass::Changed => Recall::Idle,
             Err(_) => return,
@@ -78,21 +96,23 @@ impl Recall {
     /// The next state, given what the sources say now.
     pub(super) fn advance(
         &self,
-        uid: &Uid,
         grant: &Grant,
+        record: &Record,
         read: &[(&SecretRef, &Source)],
         memory: &Memory<'_>,
     ) -> Self {
+        let uid = &grant.identity.uid;
         if read.iter().all(|(_, source)| source.gaps() == Gaps::None) {
             return Recall::Idle;
         }
         match self {
             Recall::Done(_) => self.clone(),
+            Recall::Answered(held) => Recall::Done(record.ascribe(held, read)),
             Recall::Wanted(at) if is_held(memory, at, uid) => self.clone(),
             _ if !memory.listed => Recall::Unlisted,
             _ => match elect(uid, &grant.template.name, memory) {
                 Some(namespace) => Recall::Wanted(SecretRef { namespace, name: grant.template.name.clone() }),
-                None => Recall::Done(Keyring::default()),
+                None => Recall::Done(Remembered::new()),
             },
         }
     }
@@ -129,32 +149,21 @@ fn elect(uid: &Uid, name: &SecretName, memory: &Memory<'_>) -> Option<NamespaceN
 }
 
 impl Record {
-    /// The keyrings of the sources, in order, with the gaps of failing ones filled from what is remembered.
-    pub(super) fn fill(
-        &self,
-        read: &[(&SecretRef, &Source)],
-        remembered: Option<&Keyring>,
-    ) -> Vec<(SecretRef, Keyring)> {
-        let mut rings: Vec<(SecretRef, Keyring)> =
-            read.iter().map(|(at, source)| ((*at).clone(), source.entries().clone())).collect();
-        for (registry, credential) in remembered.into_iter().flat_map(Keyring::iter) {
+    /// Which source each entry of a target is from, as far as only a failing one can be it. What is remembered as another
+    /// source's is left out: that source has spoken since, or is no longer listed.
+    fn ascribe(&self, held: &Keyring, read: &[(&SecretRef, &Source)]) -> Remembered {
+        let mut remembered = Remembered::new();
+        for (registry, credential) in held {
             let owner = self.owner(registry);
-            let known_elsewhere =
-                owner.is_none() && rings.iter().any(|(_, ring)| ring.get(registry).is_some());
-            let place = read.iter().position(|(at, source)| {
-                let missing = match source.gaps() {
-                    Gaps::None => false,
-                    Gaps::Some(registries) => registries.contains(registry),
-                    Gaps::All => true,
-                };
-                // What no source is remembered for may be any failing one's: kept rather than lost.
-                missing && owner.is_none_or(|owner| owner == *at)
-            });
-            if let Some(place) = place.filter(|_| !known_elsewhere) {
-                rings[place].1.insert(registry.clone(), credential.clone());
+            let given = read.iter().any(|(_, source)| source.entries().get(registry).is_some());
+            // What no source is remembered for may be any failing one's: kept rather than lost.
+            let fits = |at: &SecretRef| owner.map_or(!given, |owner| owner == at);
+            let source = read.iter().find(|(at, source)| fits(at) && source.gaps().cover(registry));
+            if let Some((at, _)) = source {
+                remembered.entry((*at).clone()).or_default().insert(registry.clone(), credential.clone());
             }
         }
-        rings
+        remembered
     }
 
     fn owner(&self, registry: &RegistryKey) -> Option<&SecretRef> {

@@ -8,7 +8,7 @@ use super::{GrantFact, Rejection, Stream};
 use crate::dockerconfig;
 use crate::grant::{Grant, Identity};
 use crate::holding::Fingerprint;
-use crate::keyring::{self, Keyring, Overlap};
+use crate::keyring::{self, Overlap};
 use crate::name::{NamespaceName, SecretName, SecretRef};
 use crate::reason::Reason;
 use crate::registry::RegistryKey;
@@ -127,11 +127,11 @@ impl Room {
             && self.remarks == fact.remarks
             && self.grant == grant
             && self.identity == fact.identity;
-        if let (Some(before), Some(after)) = (&self.grant, &grant)
-            && before.template.name != after.template.name
-        {
-            // The Secrets of the old name are ours until they are gone, also across a restart.
-            self.record.secret_names.insert(before.template.name.clone());
+        // The Secrets of an earlier name are ours until they are gone, also across a restart, and also while nobody can
+        // tell what the name is.
+        self.record.secret_names.extend(self.grant.iter().map(|before| before.template.name.clone()));
+        if let Some(now) = &grant {
+            self.record.secret_names.remove(&now.template.name);
         }
         self.identity = fact.identity;
         self.remarks = fact.remarks;
@@ -196,6 +196,14 @@ impl Room {
         self.targets.iter().filter(move |(_, state)| is_stale(state)).map(|(name, _)| name)
     }
 
+    /// The namespaces in which something failed.
+    pub(super) fn troubled(&self) -> impl Iterator<Item = &NamespaceName> {
+        let is_troubled = |state: &TargetState| {
+            matches!(state, TargetState::Troubled { .. } | TargetState::LeavingTroubled { .. })
+        };
+        self.targets.iter().filter(move |(_, state)| is_troubled(state)).map(|(name, _)| name)
+    }
+
     /// How it stands in each of them.
     pub fn targets(&self) -> &BTreeMap<NamespaceName, TargetState> {
         &self.targets
@@ -244,9 +252,8 @@ impl Room {
             .iter()
             .map(|at| sources.get(at).filter(|source| source.is_heard()).map(|source| (at, source)))
             .collect::<Option<_>>()?;
-        let recall = self.recall.advance(&self.identity.uid, grant, &read, memory);
-        let Some(remembered) = recall.remembered() else { return Some((Rendered::Waiting, recall)) };
-        let rings: Vec<(SecretRef, Keyring)> = self.record.fill(&read, remembered);
+        let recall = self.recall.advance(grant, &self.record, &read, memory);
+        let Some(rings) = recall.fill(&read) else { return Some((Rendered::Waiting, recall)) };
         let merged = keyring::merge(rings.iter().map(|(at, ring)| (at.clone(), ring)));
         Some((Rendered::Merged(merged), recall))
     }
@@ -260,6 +267,8 @@ impl Room {
             return was_ready;
         };
         self.origin = merged.origin;
+        // What the status will remember of this process, should a source of it have to be recalled.
+        self.record.registries = attribution(&self.origin);
         self.overlaps = merged.overlaps;
         let payload = match dockerconfig::render(&merged.keyring) {
             Ok(payload) => payload,
@@ -303,6 +312,15 @@ impl Room {
     pub(crate) fn forget_former_name(&mut self, name: &SecretName) -> bool {
         self.record.secret_names.remove(name)
     }
+}
+
+/// The registries of each source.
+fn attribution(origin: &BTreeMap<RegistryKey, SecretRef>) -> BTreeMap<SecretRef, BTreeSet<String>> {
+    let mut registries: BTreeMap<SecretRef, BTreeSet<String>> = BTreeMap::new();
+    for (registry, source) in origin {
+        registries.entry(source.clone()).or_default().insert(registry.to_string());
+    }
+    registries
 }
 
 /// What [`Room::render`] found.

@@ -1,0 +1,334 @@
+//! Laws that hold whatever happens: random histories on a small cluster, judged by an oracle that knows only the
+//! promises.
+
+#![allow(clippy::unwrap_used, reason = "a history that cannot be played has failed")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use imps_core::name::{NamespaceName, SecretRef};
+use imps_core::world::Namespace;
+use proptest::prelude::*;
+use support::{GRACE, SourceText, Stage, Stored, docker_config, grant, selector, tags};
+
+const NAMESPACES: [&str; 4] = ["anchor", "bank", "crate", "dock"];
+const SOURCES: [&str; 3] = ["one", "two", "three"];
+const REGISTRIES: [&str; 3] = ["a.example", "b.example", "docker.io"];
+const JSON: &str = "kubernetes.io/dockerconfigjson";
+
+/// One thing that happens to the cluster.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// A namespace gains or loses the label that selects it. The anchor always has it.
+    Label { namespace: usize, selected: bool },
+    /// A source says something usable: these registries, as this generation of its user.
+    Good { source: usize, registries: BTreeSet<usize>, generation: u8 },
+    /// One entry of a source cannot be used, the others are as given.
+    PartlyBroken { source: usize, registries: BTreeSet<usize>, broken: usize, generation: u8 },
+    /// A source says nothing usable.
+    Broken { source: usize, how: usize },
+    /// A source Secret is deleted.
+    Gone { source: usize },
+    /// Somebody edits or deletes a target.
+    Tampered { namespace: usize, deleted: bool },
+    /// Somebody takes the target's name first.
+    Squatted { namespace: usize },
+    /// The squatter leaves.
+    Vacated { namespace: usize },
+    /// The target's name changes.
+    Renamed { second: bool },
+    /// The process starts anew, and meanwhile somebody has edited a target that is not the anchor's.
+    Restarted { edited: Option<usize> },
+    /// Nothing happens for longer than the grace.
+    Waited,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let registries = prop::collection::btree_set(0..REGISTRIES.len(), 1..3);
+    prop_oneof![
+        3 => (1..4usize, any::<bool>()).prop_map(|(namespace, selected)| Happening::Label { namespace, selected }),
+        4 => (0..3usize, registries.clone(), 0..3u8)
+            .prop_map(|(source, registries, generation)| Happening::Good { source, registries, generation }),
+        2 => (0..3usize, registries, 0..3usize, 0..3u8).prop_map(|(source, registries, broken, generation)| {
+            Happening::PartlyBroken { source, registries, broken, generation }
+        }),
+        3 => (0..3usize, 0..4usize).prop_map(|(source, how)| Happening::Broken { source, how }),
+        2 => (0..3usize).prop_map(|source| Happening::Gone { source }),
+        2 => (0..4usize, any::<bool>()).prop_map(|(namespace, deleted)| Happening::Tampered { namespace, deleted }),
+        1 => (1..4usize).prop_map(|namespace| Happening::Squatted { namespace }),
+        1 => (1..4usize).prop_map(|namespace| Happening::Vacated { namespace }),
+        1 => any::<bool>().prop_map(|second| Happening::Renamed { second }),
+        3 => prop::option::of(1..4usize).prop_map(|edited| Happening::Restarted { edited }),
+        1 => Just(Happening::Waited),
+    ]
+}
+
+/// What the promises say that there is: the last good word of each source, and who is selected.
+#[derive(Default)]
+struct Oracle {
+    last_good: BTreeMap<usize, BTreeMap<String, String>>,
+    gone: BTreeSet<usize>,
+    selected: BTreeSet<usize>,
+    squatted: BTreeMap<usize, Stored>,
+}
+
+impl Oracle {
+    /// First wins, in the written order.
+    fn expected(&self) -> BTreeMap<String, String> {
+        let mut merged = BTreeMap::new();
+        for entries in self.last_good.values() {
+            for (registry, user) in entries {
+                merged.entry(registry.clone()).or_insert_with(|| user.clone());
+            }
+        }
+        merged
+    }
+}
+
+struct Play {
+    stage: Stage,
+    oracle: Oracle,
+    name: &'static str,
+}
+
+impl Play {
+    fn new() -> Self {
+        let mut stage = Stage::default();
+        let (identity, mut grant) = grant("main", 1);
+        grant.sources = SOURCES.iter().map(|name| SecretRef::new("access", *name)).collect();
+        grant.recipients.labels = vec![selector("pull=yes")];
+        stage.grants.insert(identity.uid.clone(), (identity, grant, Default::default()));
+        let mut play = Self { stage, oracle: Oracle::default(), name: "pull" };
+        for index in 0..NAMESPACES.len() {
+            play.label(index, index == 0);
+        }
+        // Every history begins with something to lose.
+        play.happen(&Happening::Good { source: 0, registries: BTreeSet::from([0]), generation: 0 });
+        play.stage.run();
+        play
+    }
+
+    fn at(&self, namespace: usize) -> SecretRef {
+        SecretRef::new(NAMESPACES[namespace], self.name)
+    }
+
+    fn label(&mut self, namespace: usize, selected: bool) {
+        let labels = if selected { tags(&[("pull", "yes")]) } else { tags(&[]) };
+        let name = NamespaceName::new(NAMESPACES[namespace]);
+        self.stage.namespaces.insert(name, Namespace { labels, ..Namespace::default() });
+        if selected {
+            self.oracle.selected.insert(namespace);
+        } else {
+            self.oracle.selected.remove(&namespace);
+        }
+    }
+
+    fn say(&mut self, source: usize, secret_type: &str, text: String) {
+        let at = SecretRef::new("access", SOURCES[source]);
+        self.stage.sources.insert(at, SourceText::Text(secret_type.to_owned(), text));
+        self.oracle.gone.remove(&source);
+    }
+
+    fn happen(&mut self, what: &Happening) {
+        match what {
+            Happening::Label { namespace, selected } => self.label(*namespace, *selected),
+            Happening::Good { source, registries, generation } => {
+                let logins = logins(*source, registries, *generation);
+                self.say(*source, JSON, config(&logins, None));
+                self.oracle.last_good.insert(*source, logins);
+            }
+            Happening::PartlyBroken { source, registries, broken, generation } => {
+                let mut usable = registries.clone();
+                usable.remove(broken);
+                let mut logins = logins(*source, &usable, *generation);
+                self.say(*source, JSON, config(&logins, Some(REGISTRIES[*broken])));
+                let known = self.oracle.last_good.entry(*source).or_default();
+                if !logins.is_empty() {
+                    // The broken entry keeps what it last said; the source has spoken about all others.
+                    let kept = known.get(REGISTRIES[*broken]).cloned();
+                    logins.extend(kept.map(|user| (REGISTRIES[*broken].to_owned(), user)));
+                    *known = logins;
+                }
+            }
+            Happening::Broken { source, how } => {
+                let (secret_type, text) = [
+                    (JSON, "not json"),
+                    (JSON, "{\"auths\":[]}"),
+                    (JSON, "{\"auths\":{}}"),
+                    ("Opaque", "{}"),
+                ][*how];
+                self.say(*source, secret_type, text.to_owned());
+            }
+            Happening::Gone { source } => {
+                self.stage.sources.remove(&SecretRef::new("access", SOURCES[*source]));
+                self.oracle.gone.insert(*source);
+            }
+            Happening::Tampered { namespace, deleted } => self.tamper(*namespace, *deleted),
+            Happening::Squatted { namespace } => self.squat(*namespace),
+            Happening::Vacated { namespace } => {
+                if self.oracle.squatted.remove(namespace).is_some() {
+                    self.stage.secrets.remove(&self.at(*namespace));
+                }
+            }
+            Happening::Renamed { second } => self.rename(*second),
+            Happening::Restarted { edited } => {
+                edited.iter().for_each(|namespace| self.tamper(*namespace, false));
+                self.stage.restart();
+            }
+            Happening::Waited => {
+                self.stage.run();
+                self.stage.wait(GRACE + Duration::from_secs(1));
+                for source in std::mem::take(&mut self.oracle.gone) {
+                    self.oracle.last_good.remove(&source);
+                }
+            }
+        }
+    }
+
+    fn tamper(&mut self, namespace: usize, deleted: bool) {
+        let at = self.at(namespace);
+        let version = self.stage.version();
+        if self.oracle.squatted.contains_key(&namespace) {
+            return;
+        }
+        if deleted {
+            self.stage.secrets.remove(&at);
+        } else if let Some(stored) = self.stage.secrets.get_mut(&at) {
+            stored.bytes = docker_config(&[("evil.example", "mallory")]).into_bytes();
+            (stored.by_imps, stored.version) = (false, version);
+        }
+    }
+
+    fn squat(&mut self, namespace: usize) {
+        let at = self.at(namespace);
+        let version = self.stage.version();
+        if self.stage.secrets.contains_key(&at) {
+            return;
+        }
+        let stored = Stored {
+            uid: format!("foreign-{version}"),
+            version,
+            secret_type: "Opaque".to_owned(),
+            bytes: b"foreign".to_vec(),
+            labels: tags(&[]),
+            annotations: tags(&[]),
+            owner: None,
+            by_imps: false,
+            legacy_copy: false,
+            immutable: false,
+        };
+        self.stage.secrets.insert(at, stored.clone());
+        self.oracle.squatted.insert(namespace, stored);
+    }
+
+    fn rename(&mut self, second: bool) {
+        let name = if second { "pull-second" } else { "pull" };
+        if name == self.name || !self.oracle.squatted.is_empty() {
+            return;
+        }
+        self.name = name;
+        for (identity, grant, _) in self.stage.grants.values_mut() {
+            identity.generation += 1;
+            grant.identity = identity.clone();
+            grant.template.name = name.into();
+        }
+    }
+
+    /// All promises at once.
+    fn check(&mut self) {
+        let expected = self.oracle.expected();
+        for (index, namespace) in NAMESPACES.iter().enumerate() {
+            if let Some(stored) = self.oracle.squatted.get(&index) {
+                assert_eq!(
+                    self.stage.secrets.get(&self.at(index)),
+                    Some(stored),
+                    "a foreign Secret is never touched"
+                );
+                continue;
+            }
+            let held = self.stage.logins(namespace, self.name);
+            if !self.oracle.selected.contains(&index) {
+                assert_eq!(held, None, "{namespace} is not selected");
+            } else if expected.is_empty() {
+                assert!(held.is_none_or(|held| held.is_empty()), "nothing is left to give");
+            } else {
+                assert_eq!(
+                    held.as_ref(),
+                    Some(&expected),
+                    "{namespace} has just what the last good word of each source says"
+                );
+            }
+        }
+        let others = self.stage.secrets.keys().filter(|at| at.name.as_str() != self.name);
+        assert_eq!(others.count(), 0, "nothing is left under a former name");
+        let before = self.stage.history.len();
+        self.stage.run();
+        assert_eq!(
+            self.stage.history[before..],
+            [] as [String; 0],
+            "all is done, so nothing more is written"
+        );
+    }
+}
+
+fn logins(source: usize, registries: &BTreeSet<usize>, generation: u8) -> BTreeMap<String, String> {
+    let user = format!("{}-{generation}", SOURCES[source]);
+    registries.iter().map(|index| (REGISTRIES[*index].to_owned(), user.clone())).collect()
+}
+
+fn config(logins: &BTreeMap<String, String>, broken: Option<&str>) -> String {
+    let pairs: Vec<(&str, &str)> =
+        logins.iter().map(|(registry, user)| (registry.as_str(), user.as_str())).collect();
+    let text = docker_config(&pairs);
+    match broken {
+        None => text,
+        Some(registry) => {
+            let comma = if logins.is_empty() { "" } else { "," };
+            text.replace("}}}", &format!("}}{comma}\"{registry}\":\"a string\"}}}}"))
+                .replace("{\"auths\":{}}", &format!("{{\"auths\":{{\"{registry}\":\"a string\"}}}}"))
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    /// Never worse, only ours, nothing forgotten: after each thing that happens, restarts included, every selected
+    /// namespace holds just the last good word of each source, and nobody else's Secret is touched.
+    #[test]
+    fn whatever_happens_the_promises_hold(history in prop::collection::vec(happening(), 1..14)) {
+        let mut play = Play::new();
+        play.check();
+        for what in &history {
+            play.happen(what);
+            play.stage.run();
+            play.check();
+        }
+    }
+
+    /// Whenever the process dies, no namespace has less than before, and the next process finishes the work.
+    #[test]
+    fn every_prefix_of_the_work_is_safe(deaths in prop::collection::vec(0..4usize, 1..6), second in any::<bool>()) {
+        let mut play = Play::new();
+        play.happen(&Happening::Label { namespace: 1, selected: true });
+        play.stage.run();
+        play.rename(second);
+        play.happen(&Happening::Good { source: 1, registries: BTreeSet::from([1]), generation: 1 });
+        play.happen(&Happening::Label { namespace: 2, selected: true });
+        for writes in deaths {
+            play.stage.writes_left = Some(writes);
+            play.stage.run();
+            for namespace in [0, 1] {
+                let any = ["pull", "pull-second"].iter().any(|name| {
+                    play.stage.logins(NAMESPACES[namespace], name).is_some_and(|held| held.contains_key(REGISTRIES[0]))
+                });
+                prop_assert!(any, "{} lost its login", NAMESPACES[namespace]);
+            }
+            play.stage.writes_left = None;
+            play.stage.restart();
+        }
+        play.check();
+    }
+}

@@ -1,0 +1,432 @@
+//! A cluster small enough for a test: what stands in it, and the machine of imps that watches it.
+//!
+//! It keeps Secrets the way the API server does as far as imps can tell: an apply without force refuses what somebody
+//! else wrote, an update or delete names a UID.
+
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use imps_core::census::{Pod, PodUid};
+use imps_core::controller::{Controller, Effect, Event, Outcome, Written};
+use imps_core::dockerconfig::{self, Format};
+use imps_core::grant::{Exclusion, Grant, Identity, PodTerm, Recipients, Template};
+use imps_core::holding::{Sighting, TARGET_TYPE, Version};
+use imps_core::name::{NamespaceName, SecretName, SecretRef, Uid};
+use imps_core::plan::{Action, Plan, Step};
+use imps_core::reason::{Fault, FaultClass};
+use imps_core::selector::{NamePattern, Selector, Tags};
+use imps_core::source::Document;
+use imps_core::standing::Standing;
+use imps_core::world::{Fact, GrantFact, Namespace, Record, Stream};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+/// How long a missing source keeps its credentials in these tests.
+pub const GRACE: Duration = Duration::from_secs(300);
+
+/// A Secret at a target's name.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Stored {
+    pub uid: String,
+    pub version: u64,
+    pub secret_type: String,
+    pub bytes: Vec<u8>,
+    pub labels: Tags,
+    pub annotations: Tags,
+    pub owner: Option<Uid>,
+    pub by_imps: bool,
+    pub legacy_copy: bool,
+    pub immutable: bool,
+}
+
+/// What a source Secret says.
+#[derive(Clone, Debug)]
+pub enum SourceText {
+    /// A type and the value of its key.
+    Text(String, String),
+    /// imps may not read it.
+    Forbidden,
+}
+
+/// The cluster and the machine that watches it.
+pub struct Stage {
+    pub controller: Controller,
+    pub now: Instant,
+    pub grants: BTreeMap<Uid, (Identity, Grant, Record)>,
+    pub namespaces: BTreeMap<NamespaceName, Namespace>,
+    pub pods: Vec<Pod>,
+    pub sources: BTreeMap<SecretRef, SourceText>,
+    pub secrets: BTreeMap<SecretRef, Stored>,
+    pub watched: BTreeSet<Stream>,
+    /// Every step that was carried out, in order.
+    pub history: Vec<String>,
+    pub standings: BTreeMap<Uid, Standing>,
+    pub notices: Vec<String>,
+    /// Namespaces whose writes are refused.
+    pub refusing: BTreeSet<NamespaceName>,
+    /// After so many writes the process is dead: nothing it asks for is done any more.
+    pub writes_left: Option<usize>,
+    versions: u64,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        let now = Instant::now();
+        let (controller, effects) = Controller::new(GRACE, None, now);
+        let mut stage = Self {
+            controller,
+            now,
+            grants: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            pods: Vec::new(),
+            sources: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            watched: BTreeSet::new(),
+            history: Vec::new(),
+            standings: BTreeMap::new(),
+            notices: Vec::new(),
+            refusing: BTreeSet::new(),
+            writes_left: None,
+            versions: 0,
+        };
+        stage.watched.extend(effects.into_iter().map(|effect| match effect {
+            Effect::Watch(stream) => stream,
+            other => panic!("{other:?}"),
+        }));
+        stage
+    }
+}
+
+impl Stage {
+    /// A new process on the same cluster: it knows nothing but what the statuses remember.
+    pub fn restart(&mut self) {
+        let (controller, effects) = Controller::new(GRACE, None, self.now);
+        for (uid, (_, _, record)) in &mut self.grants {
+            if let Some(standing) = self.standings.get(uid) {
+                *record = remembered(standing);
+            }
+        }
+        self.controller = controller;
+        self.watched.clear();
+        self.standings.clear();
+        self.perform_all(effects);
+        self.run();
+    }
+
+    /// Tells the machine everything that stands, for each stream that it watches, as a fresh list does.
+    pub fn relist(&mut self, stream: &Stream) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let mut facts = vec![Fact::Relist(stream.clone())];
+        match stream {
+            Stream::Grants => facts.extend(self.grants.values().map(|(identity, grant, record)| {
+                Fact::Grant(Box::new(GrantFact {
+                    identity: identity.clone(),
+                    grant: Ok(grant.clone()),
+                    remarks: Vec::new(),
+                    record: record.clone(),
+                }))
+            })),
+            Stream::Namespaces => {
+                facts.extend(
+                    self.namespaces.iter().map(|(name, ns)| Fact::Namespace(name.clone(), ns.clone())),
+                );
+            }
+            Stream::Pods { .. } => facts.extend(self.pods.iter().cloned().map(Fact::Pod)),
+            Stream::Source(at) => match self.sources.get(at) {
+                Some(SourceText::Text(secret_type, text)) => {
+                    facts.push(Fact::Source(at.clone(), document(secret_type, text)));
+                }
+                Some(SourceText::Forbidden) => {
+                    let fault = Fault { class: FaultClass::Forbidden, detail: "HTTP 403".to_owned() };
+                    return self.tell(Fact::Broken(stream.clone(), fault));
+                }
+                None => {}
+            },
+            Stream::Targets(name) => facts.extend(
+                self.secrets
+                    .iter()
+                    .filter(|(at, _)| at.name == *name)
+                    .map(|(at, stored)| Fact::Secret(at.clone(), Box::new(stored.sighting()))),
+            ),
+        }
+        facts.push(Fact::Listed(stream.clone()));
+        for fact in facts {
+            effects.extend(self.tell(fact));
+        }
+        effects
+    }
+
+    /// Brings the machine up to date with the cluster by lists, and carries out all that it asks for, until it asks for
+    /// nothing more. Time jumps to whatever the machine waits for, a few times.
+    pub fn run(&mut self) {
+        for stream in self.watched.clone() {
+            let effects = self.relist(&stream);
+            self.perform_all(effects);
+        }
+        for _ in 0..200 {
+            let Some(due) =
+                self.controller.due(self.now).filter(|due| *due <= self.now + Duration::from_secs(8))
+            else {
+                return;
+            };
+            self.now = self.now.max(due);
+            let effects = self.controller.on(Event::Tick, self.now);
+            self.perform_all(effects);
+        }
+    }
+
+    /// Lets time pass.
+    pub fn wait(&mut self, time: Duration) {
+        self.now += time;
+        let effects = self.controller.on(Event::Tick, self.now);
+        self.perform_all(effects);
+        self.run();
+    }
+
+    /// Feeds one fact.
+    pub fn tell(&mut self, fact: Fact) -> Vec<Effect> {
+        self.controller.on(Event::Fact(fact), self.now)
+    }
+
+    /// Carries effects out, and those that follow from them. Returns how many writes there were.
+    pub fn perform_all(&mut self, effects: Vec<Effect>) -> usize {
+        let mut writes = 0;
+        let mut pending: std::collections::VecDeque<Effect> = effects.into();
+        while let Some(effect) = pending.pop_front() {
+            if self.writes_left == Some(0) {
+                return writes;
+            }
+            let more = match effect {
+                Effect::Watch(stream) => {
+                    self.watched.insert(stream.clone());
+                    self.relist(&stream)
+                }
+                Effect::Unwatch(stream) => {
+                    self.watched.remove(&stream);
+                    Vec::new()
+                }
+                Effect::Apply(plan) => {
+                    writes += plan.steps.len();
+                    let outcome = self.apply(plan);
+                    self.controller.on(Event::Outcome(outcome), self.now)
+                }
+                Effect::Recall(uid, at) => {
+                    let answer = match self.secrets.get(&at) {
+                        Some(stored) => {
+                            Ok(document(TARGET_TYPE, std::str::from_utf8(&stored.bytes).unwrap()))
+                        }
+                        None => Err(Fault { class: FaultClass::Changed, detail: "HTTP 404".to_owned() }),
+                    };
+                    self.tell(Fact::Recalled(uid, answer))
+                }
+                Effect::Report(standing, notices) => {
+                    let uid = standing.identity.uid.clone();
+                    self.standings.insert(uid.clone(), *standing);
+                    self.notices.extend(notices.iter().map(|notice| notice.reason.to_owned()));
+                    self.controller.on(Event::Reported(uid, true), self.now)
+                }
+            };
+            pending.extend(more);
+        }
+        writes
+    }
+
+    fn apply(&mut self, plan: Plan) -> Outcome {
+        let namespace = plan.namespace;
+        let mut results: Vec<(Step, Result<Written, Fault>)> = Vec::new();
+        for step in plan.steps {
+            if step.depends
+                && results.iter().any(|(before, result)| before.grant == step.grant && result.is_err())
+            {
+                continue;
+            }
+            if self.writes_left == Some(0) {
+                break;
+            }
+            self.writes_left = self.writes_left.map(|left| left - 1);
+            let result = self.carry_out(&namespace, &step);
+            results.push((step, result));
+        }
+        Outcome { namespace, results }
+    }
+
+    fn carry_out(&mut self, namespace: &NamespaceName, step: &Step) -> Result<Written, Fault> {
+        let at = SecretRef { namespace: namespace.clone(), name: step.action.secret().clone() };
+        self.history.push(format!("{} {at} because {}", step.action.verb(), step.because));
+        if self.refusing.contains(namespace) {
+            return Err(Fault { class: FaultClass::Refused, detail: "HTTP 403, quota q".to_owned() });
+        }
+        self.versions += 1;
+        let version = self.versions;
+        let changed = || Fault { class: FaultClass::Changed, detail: "HTTP 409".to_owned() };
+        let standing = self.secrets.get(&at).map(|stored| stored.uid.clone());
+        match &step.action {
+            Action::Create(sealed) => {
+                if standing.is_some() {
+                    return Err(changed());
+                }
+                let uid = format!("secret-{version}");
+                self.secrets.insert(at, Stored::written(sealed, &uid, version, false));
+                Ok(Written::Stands(Uid::new(uid), Version(version)))
+            }
+            Action::Update(owned, sealed) => {
+                if standing.as_deref() != Some(owned.uid().as_str()) {
+                    return Err(changed());
+                }
+                let legacy_copy = self.secrets[&at].legacy_copy;
+                self.secrets.insert(at, Stored::written(sealed, owned.uid().as_str(), version, legacy_copy));
+                Ok(Written::Stands(owned.uid().clone(), Version(version)))
+            }
+            Action::Scrub(owned) => {
+                let stored = self.secrets.get_mut(&at).filter(|stored| stored.uid == owned.uid().as_str());
+                let stored = stored.ok_or_else(changed)?;
+                (stored.legacy_copy, stored.version) = (false, version);
+                Ok(Written::Stands(owned.uid().clone(), Version(version)))
+            }
+            Action::Delete(owned) => {
+                let seen = self.secrets.get(&at).map(|stored| (stored.uid.as_str(), stored.version));
+                if seen != Some((owned.uid().as_str(), owned.version().0)) {
+                    return Err(changed());
+                }
+                self.secrets.remove(&at);
+                Ok(Written::Gone)
+            }
+        }
+    }
+
+    /// The next version of anything.
+    pub fn version(&mut self) -> u64 {
+        self.versions += 1;
+        self.versions
+    }
+
+    /// The registries with their user names that a target holds.
+    pub fn logins(&self, namespace: &str, name: &str) -> Option<BTreeMap<String, String>> {
+        let stored = self.secrets.get(&SecretRef::new(namespace, name))?;
+        let parsed = dockerconfig::parse(Format::DockerConfigJson, &stored.bytes).ok()?;
+        let login = |(registry, credential): (
+            &imps_core::registry::RegistryKey,
+            &imps_core::credential::Credential,
+        )| { (registry.display_name().to_owned(), credential.username.clone()) };
+        Some(parsed.keyring.iter().map(login).collect())
+    }
+}
+
+impl Stored {
+    fn written(sealed: &imps_core::world::Sealed, uid: &str, version: u64, legacy_copy: bool) -> Self {
+        let template = &sealed.grant.template;
+        Self {
+            uid: uid.to_owned(),
+            version,
+            secret_type: TARGET_TYPE.to_owned(),
+            bytes: sealed.payload.bytes().to_vec(),
+            labels: template.labels.clone(),
+            annotations: template.annotations.clone(),
+            owner: Some(sealed.grant.identity.uid.clone()),
+            by_imps: true,
+            legacy_copy,
+            immutable: false,
+        }
+    }
+
+    fn sighting(&self) -> Sighting {
+        let (labels, annotations, applied_owners) = if self.by_imps {
+            (self.labels.clone(), self.annotations.clone(), self.owner.iter().cloned().collect())
+        } else {
+            Default::default()
+        };
+        Sighting {
+            uid: Uid::new(&self.uid),
+            version: Version(self.version),
+            secret_type: self.secret_type.clone(),
+            payload: Sha256::digest(&self.bytes).into(),
+            labels,
+            annotations,
+            owners: self.owner.iter().cloned().collect(),
+            applied_owners,
+            owner_label: self.owner.clone(),
+            applied: self.by_imps,
+            pristine: self.by_imps,
+            legacy_copy: self.legacy_copy,
+            immutable: self.immutable,
+            deleting: false,
+        }
+    }
+}
+
+/// What a status keeps of a standing.
+pub fn remembered(standing: &Standing) -> Record {
+    Record {
+        registries: standing
+            .sources
+            .iter()
+            .map(|source| (source.at.clone(), source.registries.iter().cloned().collect()))
+            .collect(),
+        secret_names: standing.secret_names.clone(),
+        ready: Some((standing.ready.reason.as_str().to_owned(), standing.ready.message.clone())),
+    }
+}
+
+pub fn document(secret_type: &str, text: &str) -> Document {
+    let key = if secret_type == "kubernetes.io/dockercfg" { ".dockercfg" } else { ".dockerconfigjson" };
+    let data = BTreeMap::from([(key.to_owned(), Zeroizing::new(text.as_bytes().to_vec()))]);
+    Document { secret_type: secret_type.to_owned(), data }
+}
+
+/// `{"auths": …}` with a login for each `registry=user`; the password says who it belongs to.
+pub fn docker_config(logins: &[(&str, &str)]) -> String {
+    let entries: Vec<String> = logins
+        .iter()
+        .map(|(registry, user)| {
+            format!(r#""{registry}":{{"username":"{user}","password":"password-of-{user}"}}"#)
+        })
+        .collect();
+    format!(r#"{{"auths":{{{}}}}}"#, entries.join(","))
+}
+
+pub fn tags(pairs: &[(&str, &str)]) -> Tags {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+pub fn selector(pair: &str) -> Selector {
+    match pair.split_once('=') {
+        Some((key, value)) => Selector::exactly([(key.to_owned(), value.to_owned())]),
+        None if pair == "everything" => Selector::default(),
+        None => Selector::default().and(pair, "Exists", &[]).unwrap(),
+    }
+}
+
+/// A grant with nothing but a name; `created` decides who is older.
+pub fn grant(name: &str, created_seconds: i64) -> (Identity, Grant) {
+    let identity =
+        Identity { name: name.into(), uid: Uid::new(format!("uid-{name}")), generation: 1, created_seconds };
+    let grant = Grant {
+        identity: identity.clone(),
+        sources: Vec::new(),
+        template: Template { name: SecretName::new("pull"), labels: Tags::new(), annotations: Tags::new() },
+        recipients: Recipients { exclude: Exclusion::default(), ..Recipients::default() },
+        suspended: false,
+    };
+    (identity, grant)
+}
+
+pub fn pattern(text: &str) -> NamePattern {
+    NamePattern::new(text)
+}
+
+pub fn pod_term(pair: &str) -> PodTerm {
+    PodTerm::Label(selector(pair))
+}
+
+pub fn pod(index: usize, namespace: &str, labels: Tags) -> Pod {
+    Pod {
+        uid: PodUid::parse(&format!("pod-{index}")),
+        namespace: namespace.into(),
+        labels,
+        annotations: Tags::new(),
+        deleting: false,
+    }
+}

@@ -1,0 +1,12 @@
+//! The real operator on a real API server: what it promises, seen from outside, as a user of a cluster sees it.
+//!
+//! Each scene takes names that no other has, so that scenes share one control plane and one operator. Those that break
+//! something, or watch every request, take turns on a second one.
+#![allow(clippy::unwrap_used, reason = "a scene fails where its stage does")]
+
+mod mission {
+    pub(crate) mod bad_source;
+    pub(crate) mod selection;
+    pub(crate) mod stage;
+    pub(crate) mod target;
+}

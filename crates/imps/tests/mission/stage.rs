@@ -1,0 +1,724 @@
+//! The stage: a control plane, the operator on it with its own account and rights, and the hands of a user.
+//!
+//! Nothing here knows what is promised; that is in the scenes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use imps_api::keys;
+use imps_cluster::rules::{Needs, roles};
+use imps_core::dockerconfig::Format;
+use imps_core::kubelet::{Offer, PullSecret, lookup};
+use imps_core::name::SecretRef;
+use imps_testbed::binaries::Binaries;
+use imps_testbed::{ControlPlane, Operator, Options, Plane, Run, fresh_name, manifest, skip_or_fail};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
+    PostParams,
+};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use tokio::sync::{MutexGuard, OnceCell};
+
+/// How long a thing may take that is to happen. Far more than it takes: two cores are shared with everything else.
+const WITHIN: Duration = Duration::from_secs(20);
+/// How often it is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How soon an effect has to be seen that is promised to be prompt.
+pub(crate) const PROMPT: Duration = Duration::from_secs(1);
+
+/// A label on all that a scene makes.
+pub(crate) const SCENE: &str = "scene";
+
+/// A user name and a password.
+pub(crate) type Login<'a> = (&'a str, &'a str);
+
+/// A registry with a login for it.
+pub(crate) type Entry<'a> = (&'a str, Login<'a>);
+
+/// The operator that shared scenes are played with.
+static SHARED: OnceCell<Troupe> = OnceCell::const_new();
+/// The control plane for scenes that want one to themselves, one at a time.
+static SECOND: OnceCell<tokio::sync::Mutex<ControlPlane>> = OnceCell::const_new();
+
+/// The operator as its account, on its plane.
+struct Troupe {
+    plane: Plane,
+    operator: Operator,
+    account: Account,
+}
+
+/// A ServiceAccount.
+#[derive(Clone)]
+struct Account {
+    namespace: String,
+    name: String,
+}
+
+/// A test's part of the stage. Its `ImagePullSecret`s go when it does.
+pub(crate) struct Scene {
+    /// The administrator.
+    pub(crate) client: Client,
+    /// Part of each name in this scene.
+    pub(crate) id: String,
+    /// The namespace of the sources.
+    pub(crate) home: String,
+    /// The name of the target Secret, unless a grant says otherwise.
+    pub(crate) secret: String,
+    plane: Plane,
+    account: Account,
+    grants: Mutex<Vec<String>>,
+}
+
+/// A control plane and an operator that no other scene uses now.
+pub(crate) struct Solo {
+    /// What the user sees.
+    pub(crate) scene: Scene,
+    /// The operator.
+    pub(crate) operator: Operator,
+    /// The control plane.
+    pub(crate) control: MutexGuard<'static, ControlPlane>,
+}
+
+/// The program under test.
+pub(crate) fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_imps"))
+}
+
+/// Whether there is a control plane to play on; if not, the skip is recorded.
+pub(crate) fn can_play() -> bool {
+    match Binaries::find() {
+        Ok(_) => true,
+        Err(error) => {
+            skip_or_fail(format!("{error:#}"));
+            false
+        }
+    }
+}
+
+// === impl Scene ===
+
+impl Scene {
+    /// A scene on the shared control plane, or none when this machine has none.
+    pub(crate) async fn open() -> Option<Self> {
+        if !can_play() {
+            return None;
+        }
+        let troupe = SHARED.get_or_try_init(|| async {
+            let plane = Plane::of_this_run().await?;
+            let client = plane.admin_client().await?;
+            install(&client).await;
+            sweep(&client).await;
+            let account = Account { namespace: fresh_name("imps-system"), name: "imps".to_owned() };
+            let troupe = Troupe { operator: account.start(&plane, &[]).await, plane, account };
+            anyhow::Ok(troupe)
+        });
+        let troupe = troupe.await.unwrap();
+        Some(Self::on(&troupe.plane, &troupe.account).await)
+    }
+
+    async fn on(plane: &Plane, account: &Account) -> Self {
+        let id = fresh_name("s");
+        let scene = Self {
+            client: plane.admin_client().await.unwrap(),
+            home: format!("home-{id}"),
+            secret: format!("pull-{id}"),
+            plane: plane.clone(),
+            account: account.clone(),
+            grants: Mutex::default(),
+            id,
+        };
+        scene.namespace_named(&scene.home, json!({})).await;
+        scene
+    }
+
+    /// A name of this scene.
+    pub(crate) fn name(&self, word: &str) -> String {
+        format!("{word}-{}", self.id)
+    }
+
+    /// The user name of the operator.
+    pub(crate) fn user(&self) -> String {
+        format!("system:serviceaccount:{}:{}", self.account.namespace, self.account.name)
+    }
+
+    // === what the user makes ===
+
+    /// Makes a namespace; `metadata` may have labels and annotations.
+    pub(crate) async fn namespace(&self, word: &str, metadata: Value) -> String {
+        let name = self.name(word);
+        self.namespace_named(&name, metadata).await;
+        name
+    }
+
+    async fn namespace_named(&self, name: &str, mut metadata: Value) {
+        metadata["name"] = json!(name);
+        metadata["labels"][SCENE] = json!(self.id);
+        let namespace = serde_json::from_value(json!({ "metadata": metadata })).unwrap();
+        self.namespaces().create(&PostParams::default(), &namespace).await.unwrap();
+    }
+
+    /// Changes labels or annotations of a namespace, by a merge patch of its metadata.
+    pub(crate) async fn tag_namespace(&self, name: &str, metadata: Value) {
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        self.namespaces().patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Makes a pod that never runs; there is no kubelet.
+    pub(crate) async fn pod(&self, namespace: &str, word: &str, mut metadata: Value) -> String {
+        let name = self.name(word);
+        metadata["name"] = json!(name);
+        let spec = json!({
+            "automountServiceAccountToken": false,
+            "containers": [{"name": "c", "image": "reg.example/app"}],
+        });
+        let pod: Pod = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
+        let pods = self.pods(namespace);
+        // The default ServiceAccount comes a moment after its namespace.
+        eventually("the pod is admitted", async || match pods.create(&PostParams::default(), &pod).await {
+            Err(kube::Error::Api(status)) if status.code == 403 => Err(status.message.clone()),
+            answer => Ok(drop(answer.unwrap())),
+        })
+        .await;
+        name
+    }
+
+    /// Writes a Secret of type `kubernetes.io/dockerconfigjson` with these logins among the sources.
+    pub(crate) async fn source(&self, name: &str, entries: &[Entry<'_>]) {
+        self.source_of(name, Format::DockerConfigJson, docker_config(entries).as_bytes()).await;
+    }
+
+    /// Writes a source of a type that is one, with any content.
+    pub(crate) async fn source_of(&self, name: &str, format: Format, content: &[u8]) {
+        self.put_secret(&self.home, name, format.secret_type(), &[(format.data_key(), content)], json!({}))
+            .await;
+    }
+
+    /// Writes any Secret, as somebody who is not imps.
+    pub(crate) async fn put_secret(
+        &self,
+        namespace: &str,
+        name: &str,
+        secret_type: &str,
+        data: &[(&str, &[u8])],
+        mut metadata: Value,
+    ) {
+        metadata["name"] = json!(name);
+        let data: BTreeMap<&str, ByteString> =
+            data.iter().map(|(key, bytes)| (*key, ByteString(bytes.to_vec()))).collect();
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": secret_type, "data": data,
+        });
+        let params = PatchParams::apply("somebody").force();
+        self.secrets(namespace).patch(name, &params, &Patch::Apply(secret)).await.unwrap();
+    }
+
+    /// Makes an `ImagePullSecret` that writes [`Scene::secret`], after the operator was given the rights it needs.
+    pub(crate) async fn grant(&self, word: &str, sources: &[&str], target: Value) -> String {
+        let spec = self.spec(sources, target);
+        self.permit(&needs(&spec)).await;
+        self.grant_as_is(word, spec).await
+    }
+
+    /// Makes an `ImagePullSecret` without giving any right.
+    pub(crate) async fn grant_as_is(&self, word: &str, spec: Value) -> String {
+        let name = self.name(word);
+        let object: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": format!("{}/{}", keys::GROUP, keys::VERSION), "kind": keys::KIND,
+            "metadata": {"name": name, "labels": {SCENE: self.id}},
+            "spec": spec,
+        }))
+        .unwrap();
+        self.grants.lock().unwrap().push(name.clone());
+        self.grants().create(&PostParams::default(), &object).await.unwrap();
+        name
+    }
+
+    /// A spec with sources from [`Scene::home`]; `target` without a secret gets that of the scene.
+    pub(crate) fn spec(&self, sources: &[&str], mut target: Value) -> Value {
+        if target["secret"]["name"].is_null() {
+            target["secret"]["name"] = json!(self.secret);
+        }
+        let credentials: Vec<Value> =
+            sources.iter().map(|name| json!({"name": name, "namespace": self.home})).collect();
+        json!({"registry": {"credentials": credentials}, "target": target})
+    }
+
+    /// Changes the spec of an `ImagePullSecret`, by a merge patch.
+    pub(crate) async fn edit_grant(&self, name: &str, spec: Value) {
+        self.permit(&needs(&spec)).await;
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        self.grants().patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Deletes an `ImagePullSecret`.
+    pub(crate) async fn delete_grant(&self, name: &str) {
+        self.grants().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// An `ImagePullSecret` as it is now.
+    pub(crate) async fn read_grant(&self, name: &str) -> DynamicObject {
+        self.grants().get(name).await.unwrap()
+    }
+
+    /// Changes a Secret as somebody who is not imps, by a merge patch.
+    pub(crate) async fn edit_secret(&self, namespace: &str, name: &str, patch: Value) -> Secret {
+        let params = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };
+        self.secrets(namespace).patch(name, &params, &Patch::Merge(patch)).await.unwrap()
+    }
+
+    /// Deletes a Secret.
+    pub(crate) async fn delete_secret(&self, namespace: &str, name: &str) {
+        self.secrets(namespace).delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Gives the operator the rights that `imps rbac` would print, and waits until the API server knows.
+    pub(crate) async fn permit(&self, needs: &Needs) {
+        self.account.permit(&self.client, needs).await;
+    }
+
+    // === what the user sees ===
+
+    /// All `ImagePullSecret`s.
+    pub(crate) fn grants(&self) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &grant_resource())
+    }
+
+    /// The Secrets of a namespace.
+    pub(crate) fn secrets(&self, namespace: &str) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// The pods of a namespace.
+    pub(crate) fn pods(&self, namespace: &str) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// All namespaces.
+    pub(crate) fn namespaces(&self) -> Api<Namespace> {
+        Api::all(self.client.clone())
+    }
+
+    /// The target Secret in a namespace.
+    pub(crate) async fn target(&self, namespace: &str) -> Option<Secret> {
+        self.secrets(namespace).get_opt(&self.secret).await.unwrap()
+    }
+
+    /// The namespaces that have a Secret of this name.
+    pub(crate) async fn holders(&self, secret: &str) -> BTreeSet<String> {
+        let params = ListParams::default().fields(&format!("metadata.name={secret}"));
+        let secrets = Api::<Secret>::all(self.client.clone()).list_metadata(&params).await.unwrap();
+        secrets.items.into_iter().filter_map(|secret| secret.metadata.namespace).collect()
+    }
+
+    /// Waits until the kubelet would use this login for the image, with the target Secret of the namespace alone.
+    pub(crate) async fn has_login(&self, namespace: &str, image: &str, login: Login<'_>) -> Secret {
+        eventually(&format!("{namespace} has the login {} for {image}", login.0), async || {
+            let secret = self.target(namespace).await.ok_or("there is no Secret")?;
+            match kubelet_uses(&secret, image)?.first() {
+                Some((user, password)) if (user.as_str(), password.as_str()) == login => Ok(secret),
+                other => Err(format!("the kubelet would use {other:?}")),
+            }
+        })
+        .await
+    }
+
+    /// Waits until there is no target Secret in the namespace.
+    pub(crate) async fn has_no_target(&self, namespace: &str) {
+        eventually(&format!("{namespace} has no Secret {}", self.secret), async || {
+            match self.target(namespace).await {
+                None => Ok(()),
+                Some(secret) => {
+                    Err(format!("it is there, version {}", secret.resource_version().unwrap_or_default()))
+                }
+            }
+        })
+        .await;
+    }
+
+    /// What the shared operator has logged about this scene, one line each.
+    pub(crate) fn log(&self) -> String {
+        let log = SHARED.get().map(|troupe| troupe.operator.log()).unwrap_or_default();
+        log.lines().filter(|line| line.contains(&self.id)).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits until the status speaks of the present spec and passes the test; the status.
+    pub(crate) async fn status(&self, grant: &str, what: &str, passes: impl Fn(&Value) -> bool) -> Value {
+        eventually(&format!("the status of {grant} says: {what}"), async || {
+            let object = self.grants().get(grant).await.map_err(|error| error.to_string())?;
+            let status = object.data["status"].clone();
+            let observed = status["observedGeneration"].as_i64() == object.metadata.generation;
+            if observed && passes(&status) { Ok(status) } else { Err(format!("{status:#}")) }
+        })
+        .await
+    }
+
+    /// Waits until all is well, and says in which namespaces.
+    pub(crate) async fn ready_in(&self, grant: &str, namespaces: &[&str]) -> Value {
+        let wanted: BTreeSet<&str> = namespaces.iter().copied().collect();
+        self.status(grant, &format!("ready in {wanted:?}"), |status| {
+            let managed: BTreeSet<&str> = texts(&status["managedNamespaces"]).collect();
+            is_true(status, "Ready") && managed == wanted
+        })
+        .await
+    }
+
+    /// The events about an `ImagePullSecret`: reason, note and how often.
+    pub(crate) async fn events(&self, grant: &str) -> Vec<(String, String, i32)> {
+        let api = Api::<k8s_openapi::api::events::v1::Event>::all(self.client.clone());
+        let params = ListParams::default().fields(&format!("regarding.name={grant}"));
+        let events = match api.list(&params).await {
+            Ok(events) => events.items,
+            Err(error) => panic!("cannot list events: {error}"),
+        };
+        let row = |event: k8s_openapi::api::events::v1::Event| {
+            let count = event.series.map_or(1, |series| series.count);
+            (event.reason.unwrap_or_default(), event.note.unwrap_or_default(), count)
+        };
+        events.into_iter().map(row).collect()
+    }
+
+    /// Waits for an event with this reason whose note has these words.
+    pub(crate) async fn event(&self, grant: &str, reason: &str, words: &str) {
+        eventually(&format!("an event {reason} about {grant} with {words:?}"), async || {
+            let events = self.events(grant).await;
+            let found = events.iter().any(|(found, note, _)| found == reason && note.contains(words));
+            if found { Ok(()) } else { Err(format!("{events:#?}")) }
+        })
+        .await;
+    }
+}
+
+impl Drop for Scene {
+    /// The shared operator shall not carry the scenes that are over.
+    fn drop(&mut self) {
+        let (plane, grants) = (self.plane.clone(), std::mem::take(&mut *self.grants.lock().unwrap()));
+        // A test's runtime cannot be blocked from within.
+        let sweeping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let sweep = async {
+                let Ok(client) = plane.admin_client().await else { return };
+                let api = Api::<DynamicObject>::all_with(client, &grant_resource());
+                for name in grants {
+                    // It may be gone already.
+                    let _ = api.delete(&name, &DeleteParams::default()).await;
+                }
+            };
+            let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(2), sweep).await });
+        });
+        let _ = sweeping.join();
+    }
+}
+
+// === impl Solo ===
+
+impl Solo {
+    /// A scene with a control plane and an operator of its own, which gets these arguments.
+    pub(crate) async fn open(arguments: &[&str]) -> Option<Self> {
+        let (control, account) = Self::plane().await?;
+        let operator = account.start(control.plane(), arguments).await;
+        Some(Self::with(control, account, operator).await)
+    }
+
+    /// As [`Solo::open`], and the operator talks to another server, which stands in for the real one.
+    pub(crate) async fn open_through(server: &Plane, control: MutexGuard<'static, ControlPlane>) -> Self {
+        let account = Account::fresh();
+        account.permit(&control.plane().admin_client().await.unwrap(), &Needs::default()).await;
+        let operator = account.start(server, &[]).await;
+        Self::with(control, account, operator).await
+    }
+
+    /// Takes the second control plane, with nothing on it that an operator would look at.
+    pub(crate) async fn control() -> Option<MutexGuard<'static, ControlPlane>> {
+        Some(Self::plane().await?.0)
+    }
+
+    async fn plane() -> Option<(MutexGuard<'static, ControlPlane>, Account)> {
+        if !can_play() {
+            return None;
+        }
+        let control = SECOND.get_or_init(|| async {
+            let options = Options { audit: true, ..Options::api_server() };
+            let control = ControlPlane::start(options).await.unwrap();
+            install(&control.plane().admin_client().await.unwrap()).await;
+            tokio::sync::Mutex::new(control)
+        });
+        let control = control.await.lock().await;
+        // A scene that failed may have left it dead or frozen.
+        let _ = control.resume_apiserver();
+        control.start_apiserver().await.unwrap();
+        let client = control.plane().admin_client().await.unwrap();
+        let api = Api::<DynamicObject>::all_with(client, &grant_resource());
+        api.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+        Some((control, Account::fresh()))
+    }
+
+    async fn with(control: MutexGuard<'static, ControlPlane>, account: Account, operator: Operator) -> Self {
+        let scene = Scene::on(control.plane(), &account).await;
+        Self { scene, operator, control }
+    }
+
+    /// Ends the operator as a crash would, and starts it again.
+    pub(crate) async fn crash_and_restart(&mut self) {
+        self.operator.kill();
+        self.operator.begin().await.unwrap();
+        self.operator.ready().await.unwrap();
+    }
+
+    /// What the audit log says of the operator's requests, from the first on.
+    pub(crate) fn requests(&self) -> Vec<Value> {
+        let log = std::fs::read_to_string(self.control.audit_log().unwrap()).unwrap();
+        let user = self.scene.user();
+        let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["user"]["username"] == user.as_str()).collect()
+    }
+
+    /// Those requests that are no reads, without a part of the API that nobody counts.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        let requests = self.requests();
+        let writes =
+            requests.iter().filter(|r| !["get", "list", "watch"].contains(&r["verb"].as_str().unwrap()));
+        writes
+            .map(|r| format!("{} {}", r["verb"].as_str().unwrap(), r["requestURI"].as_str().unwrap()))
+            .collect()
+    }
+}
+
+// === impl Account ===
+
+impl Account {
+    fn fresh() -> Self {
+        Self { namespace: fresh_name("imps-system"), name: "imps".to_owned() }
+    }
+
+    async fn start(&self, plane: &Plane, arguments: &[&str]) -> Operator {
+        self.permit(&plane.admin_client().await.unwrap(), &Needs::default()).await;
+        let run = Run { binary: binary(), namespace: &self.namespace, account: &self.name, arguments };
+        let operator = Operator::start(plane, &run).await.unwrap();
+        operator.ready().await.unwrap();
+        operator
+    }
+
+    async fn permit(&self, client: &Client, needs: &Needs) {
+        let name = fresh_name("imps");
+        let (cluster_role, source_roles) = roles(&name, needs);
+        let mut documents =
+            vec![document("ClusterRole", &cluster_role), self.binding("ClusterRole", &name, None)];
+        for role in &source_roles {
+            documents.push(document("Role", role));
+            documents.push(self.binding("Role", &name, role.metadata.namespace.as_deref()));
+        }
+        manifest::apply(client, &documents).await.unwrap();
+        let grants = json!({"group": keys::GROUP, "resource": keys::PLURAL, "verb": "watch"});
+        self.wait_for_right(client, grants).await;
+        for name in &needs.targets {
+            self.wait_for_right(client, secret_watch(name.as_str(), None)).await;
+        }
+        for SecretRef { namespace, name } in &needs.sources {
+            self.wait_for_right(client, secret_watch(name.as_str(), Some(namespace.as_str()))).await;
+        }
+    }
+
+    fn binding(&self, kind: &str, name: &str, namespace: Option<&str>) -> Value {
+        let mut metadata = json!({ "name": name });
+        if let Some(namespace) = namespace {
+            metadata["namespace"] = json!(namespace);
+        }
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": format!("{kind}Binding"), "metadata": metadata,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
+            "subjects": [{"kind": "ServiceAccount", "namespace": self.namespace, "name": self.name}],
+        })
+    }
+
+    /// The authoriser learns of a role by a watch of its own, a moment after the role was written.
+    async fn wait_for_right(&self, client: &Client, attributes: Value) {
+        let user = format!("system:serviceaccount:{}:{}", self.namespace, self.name);
+        let review: SubjectAccessReview =
+            serde_json::from_value(json!({"spec": {"user": user, "resourceAttributes": attributes}}))
+                .unwrap();
+        let api = Api::<SubjectAccessReview>::all(client.clone());
+        eventually(&format!("{user} has the right {attributes}"), async || {
+            let answer =
+                api.create(&PostParams::default(), &review).await.map_err(|error| error.to_string())?;
+            if answer.status.is_some_and(|status| status.allowed) { Ok(()) } else { Err("denied".to_owned()) }
+        })
+        .await;
+    }
+}
+
+// === waiting ===
+
+/// Looks again and again until it holds; what was seen last is in the failure.
+pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    within(WITHIN, what, look).await
+}
+
+/// As [`eventually`], with another limit.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
+    let start = Instant::now();
+    loop {
+        match look().await {
+            Ok(value) => return value,
+            Err(state) if start.elapsed() > limit => {
+                panic!("not within {limit:?}: {what}\nlast seen: {state}");
+            }
+            Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+}
+
+/// Watches for a while that something holds all the time: absence has no event to wait for.
+pub(crate) async fn always(during: Duration, what: &str, mut look: impl AsyncFnMut() -> Result<(), String>) {
+    let start = Instant::now();
+    while start.elapsed() < during {
+        if let Err(state) = look().await {
+            panic!("did not hold for {during:?}: {what}\nseen: {state}");
+        }
+        tokio::time::sleep(LOOK_EVERY * 5).await;
+    }
+}
+
+/// Prints how long something took and holds it to the promise. The best of a few: a busy machine may delay one.
+pub(crate) fn assert_prompt(what: &str, took: &[Duration]) {
+    let best = took.iter().min().copied().unwrap_or_default();
+    say(&format!("{what}: {took:.0?}"));
+    assert!(best < PROMPT, "{what} took {took:?}");
+}
+
+/// A line for the person who reads the output of the tests.
+#[expect(clippy::print_stdout, reason = "the one place where scenes tell what they measured")]
+pub(crate) fn say(line: &str) {
+    println!("{line}");
+}
+
+// === reading ===
+
+/// The logins that the kubelet would try for an image, in order, if the pod had this Secret alone.
+pub(crate) fn kubelet_uses(secret: &Secret, image: &str) -> Result<Vec<(String, String)>, String> {
+    let secret_type = secret.type_.as_deref().unwrap_or_default();
+    let bytes = content(secret);
+    let attempts =
+        lookup(&[PullSecret { secret_type, data: &bytes }], image).map_err(|error| error.to_string())?;
+    let logins = attempts.iter().map(|attempt| match &attempt.offer {
+        Offer::Login(login) => (login.username.clone(), login.password.reveal().to_owned()),
+        other => (format!("{other:?}"), String::new()),
+    });
+    Ok(logins.collect())
+}
+
+/// The bytes of the docker config in a target.
+pub(crate) fn content(secret: &Secret) -> Vec<u8> {
+    let bytes = secret.data.as_ref().and_then(|data| data.get(Format::DockerConfigJson.data_key()));
+    bytes.map(|bytes| bytes.0.clone()).unwrap_or_default()
+}
+
+/// The registries that a target has a login for, as spelled.
+pub(crate) fn registries(secret: &Secret) -> BTreeSet<String> {
+    let document: Value = serde_json::from_slice(&content(secret)).unwrap();
+    document["auths"].as_object().unwrap().keys().cloned().collect()
+}
+
+/// A docker config with these logins.
+pub(crate) fn docker_config(entries: &[Entry<'_>]) -> String {
+    json!({ "auths": auths(entries) }).to_string()
+}
+
+/// The entries of a docker config.
+pub(crate) fn auths(entries: &[Entry<'_>]) -> Value {
+    let entry = |(registry, (user, password)): &Entry<'_>| {
+        ((*registry).to_owned(), json!({"username": user, "password": password}))
+    };
+    Value::Object(entries.iter().map(entry).collect())
+}
+
+/// The condition of this type.
+pub(crate) fn condition<'s>(status: &'s Value, kind: &str) -> Option<&'s Value> {
+    status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+}
+
+/// Whether the condition is there and True.
+pub(crate) fn is_true(status: &Value, kind: &str) -> bool {
+    condition(status, kind).is_some_and(|condition| condition["status"] == "True")
+}
+
+/// The texts of a list.
+pub(crate) fn texts(list: &Value) -> impl Iterator<Item = &str> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// What happened to the object since: its UID and version.
+pub(crate) fn version(secret: &Secret) -> (String, String) {
+    (secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default())
+}
+
+// === setting ===
+
+/// The custom resource.
+pub(crate) fn grant_resource() -> ApiResource {
+    let kind = GroupVersionKind::gvk(keys::GROUP, keys::VERSION, keys::KIND);
+    ApiResource::from_gvk_with_plural(&kind, keys::PLURAL)
+}
+
+/// Installs the definition of the custom resource and waits until it is served.
+async fn install(client: &Client) {
+    let mut crd = imps_api::crd::crd();
+    crd["apiVersion"] = json!("apiextensions.k8s.io/v1");
+    crd["kind"] = json!("CustomResourceDefinition");
+    manifest::apply(client, &[crd]).await.unwrap();
+    let api = Api::<DynamicObject>::all_with(client.clone(), &grant_resource());
+    eventually("the custom resource is served", async || {
+        api.list(&ListParams::default()).await.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+/// Removes what earlier runs left on a control plane that outlives them: their operator is gone, their rights are not ours.
+async fn sweep(client: &Client) {
+    /// No run takes longer.
+    const RUN_MAX_SECONDS: i64 = 15 * 60;
+    let api = Api::<DynamicObject>::all_with(client.clone(), &grant_resource());
+    let now = k8s_openapi::jiff::Timestamp::now().as_second();
+    for object in api.list(&ListParams::default().labels(SCENE)).await.unwrap() {
+        let age = object.creation_timestamp().map_or(0, |time| now - time.0.as_second());
+        if age > RUN_MAX_SECONDS {
+            // Another run may be doing the same.
+            let _ = api.delete(&object.name_any(), &DeleteParams::default()).await;
+        }
+    }
+}
+
+fn needs(spec: &Value) -> Needs {
+    let mut needs = Needs::default();
+    if let Some(name) =
+        spec["target"]["secret"]["name"].as_str().filter(|name| imps_core::name::is_dns_subdomain(name))
+    {
+        needs.targets.insert(name.into());
+    }
+    for source in spec["registry"]["credentials"].as_array().into_iter().flatten() {
+        let text = |key: &str| source[key].as_str().unwrap_or_default();
+        needs.sources.insert(SecretRef::new(text("namespace"), text("name")));
+    }
+    needs.pods = spec["target"]["namespacesWithPods"].is_object();
+    needs
+}
+
+fn secret_watch(name: &str, namespace: Option<&str>) -> Value {
+    json!({"resource": "secrets", "verb": "watch", "name": name, "namespace": namespace})
+}
+
+fn document(kind: &str, role: &impl serde::Serialize) -> Value {
+    let mut document = serde_json::to_value(role).unwrap();
+    document["apiVersion"] = json!("rbac.authorization.k8s.io/v1");
+    document["kind"] = json!(kind);
+    document
+}

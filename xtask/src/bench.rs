@@ -1,0 +1,140 @@
+//! `cargo xtask bench`: what imps costs and how fast it is, on a real control plane, as ratios inside one run.
+//!
+//! The speed of one machine drifts by a factor of two or three within minutes, so a rate says little. Each rate of
+//! imps therefore stands beside a floor of the same run: plain workers that make the same writes and do nothing else.
+
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+
+use crate::console::{Console, spoken};
+use crate::interrupt;
+use crate::plane::provide_binaries;
+use crate::product::{self, Profile};
+
+mod bulk;
+mod calm;
+mod ledger;
+mod page;
+mod process;
+mod rig;
+mod single;
+mod spread;
+mod workers;
+
+use page::Page;
+use rig::Rig;
+
+/// As many as the budgets speak of.
+const NAMESPACES: usize = 10_000;
+/// Enough to tell a rate.
+const NAMESPACES_QUICK: usize = 1_000;
+
+/// Measure imps on a real control plane, against plain workers that make the same writes in the same run.
+///
+/// It builds imps as it is shipped (the first such build takes some minutes), starts a control plane of its own on
+/// 127.0.0.1, and runs imps under its own ServiceAccount with the rights that `imps rbac` prints. Then it fills
+/// namespaces, adds single ones, breaks and deselects targets, rotates the credentials, listens to the silence, and
+/// restarts. The table says what that took, what was demanded, and what others need.
+///
+/// The control plane is etcd and kube-apiserver without kube-controller-manager, which would take half of a small
+/// machine for the ServiceAccounts of new namespaces. Other work on the machine spoils single figures, but hardly
+/// the ratios.
+///
+/// Exit code 1 says that a bar was missed; the last lines name it.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask bench --quick\n  cargo xtask bench --namespaces 3000 -o json"
+)]
+pub(crate) struct Bench {
+    /// 1,000 namespaces and fewer samples: about two minutes.
+    #[arg(long)]
+    quick: bool,
+    /// How many namespaces to fill; 10,000 unless told otherwise.
+    #[arg(long, value_name = "N", conflicts_with = "quick",
+          value_parser = clap::value_parser!(u32).range(50..=100_000))]
+    namespaces: Option<u32>,
+    /// For people or for machines.
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: Output,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq)]
+enum Output {
+    /// A table.
+    Table,
+    /// JSON.
+    Json,
+}
+
+/// How much is measured.
+struct Size {
+    namespaces: usize,
+    /// Namespaces added one after the other.
+    newcomers: usize,
+    /// Repairs of each kind.
+    repairs: usize,
+    silence: Duration,
+}
+
+impl Bench {
+    /// Carries the command out; the code says whether every bar was met.
+    pub(crate) fn run(&self) -> Result<ExitCode> {
+        if cfg!(debug_assertions) {
+            return run_optimised();
+        }
+        provide_binaries()?;
+        let mut console = Console::new();
+        console.begin("building imps as it is shipped");
+        let imps = product::build("imps", Profile::Release)?;
+        let runtime = tokio::runtime::Runtime::new().context("no async runtime")?;
+        let page = runtime.block_on(interrupt::or(measure(&imps, &self.size(), &mut console)))?;
+        match self.output {
+            Output::Table => print!("{}", page.table()),
+            Output::Json => println!("{}", serde_json::to_string_pretty(&page.json())?),
+        }
+        let missed = page.missed();
+        if missed.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        console.line(&format!("missed: {}", missed.join(", ")));
+        Ok(ExitCode::FAILURE)
+    }
+
+    fn size(&self) -> Size {
+        let chosen = self.namespaces.and_then(|count| usize::try_from(count).ok());
+        Size {
+            namespaces: chosen.unwrap_or(if self.quick { NAMESPACES_QUICK } else { NAMESPACES }),
+            newcomers: if self.quick { 50 } else { 100 },
+            repairs: 30,
+            silence: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Plain workers compiled without optimisation would be a floor that flatters imps, so this program runs itself anew.
+fn run_optimised() -> Result<ExitCode> {
+    Console::new().begin("building this benchmark with optimisation (the first time takes some minutes)");
+    let xtask = product::build("xtask", Profile::Release)?;
+    let arguments = std::env::args_os().skip(1);
+    let status = Command::new(xtask).args(arguments).stdin(Stdio::null()).status();
+    let status = status.context("cannot run the benchmark")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn measure(imps: &std::path::Path, size: &Size, console: &mut Console) -> Result<Page> {
+    let begun = Instant::now();
+    let mut rig = Rig::start(imps, size.namespaces, console).await?;
+    let mut page = Page::new(size.namespaces);
+    page.add(bulk::fill(&mut rig, console).await?);
+    page.add(single::newcomers(&mut rig, size.newcomers, console).await?);
+    page.add(single::repairs(&rig, size.repairs, console).await?);
+    page.add(bulk::rotate(&mut rig, console).await?);
+    page.add(calm::silence(&mut rig, size.silence, console).await?);
+    page.add(calm::restart(&mut rig, console).await?);
+    console.line(&format!("measured in {}", spoken(begun.elapsed())));
+    rig.stop().await;
+    Ok(page)
+}

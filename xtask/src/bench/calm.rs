@@ -1,0 +1,85 @@
+//! When nothing changes: what imps asks of the server while idle and after a restart, and what it holds.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::page::{Finding, Others, Verdict};
+use super::process::Usage;
+use super::rig::Rig;
+use super::spread::milliseconds;
+use crate::console::{Console, spoken};
+
+/// The last status is written within this time after the last change.
+const SETTLE: Duration = Duration::from_secs(3);
+/// A restart that writes does so as soon as it has read everything.
+const AFTER_RESTART: Duration = Duration::from_secs(5);
+
+/// Nothing happens, and nothing is to be asked.
+pub(super) async fn silence(rig: &mut Rig, span: Duration, console: &mut Console) -> Result<Vec<Finding>> {
+    console.begin(&format!("nothing happens for {}", spoken(span)));
+    tokio::time::sleep(SETTLE).await;
+    rig.ledger.skip()?;
+    let before = rig.usage()?;
+    tokio::time::sleep(span).await;
+    let usage = rig.usage()?;
+    let account = rig.ledger.since()?;
+    let cpu = usage.cpu - before.cpu;
+    let percent = cpu.as_secs_f64() / span.as_secs_f64() * 100.0;
+    let idle = Finding {
+        key: "idle",
+        what: format!("idle for {}: writes, lists", spoken(span)),
+        imps: format!("{}, {} ({percent:.2} % of a core)", account.writes(), account.lists()),
+        bar: "0, 0".into(),
+        verdict: Verdict::of(account.writes() == 0 && account.lists() == 0),
+        others: String::new(),
+        figures: json!({"seconds": span.as_secs_f64(), "cpu_percent": percent, "requests": account.json()}),
+    };
+    Ok(vec![idle, resources(&usage)])
+}
+
+/// What it took in all so far.
+fn resources(usage: &Usage) -> Finding {
+    let mib = |kib: u64| kib / 1024;
+    Finding {
+        key: "resources",
+        what: "memory now, at most; processor so far".into(),
+        imps: format!("{}, {} MiB; {}", mib(usage.resident_kib), mib(usage.peak_kib), spoken(usage.cpu)),
+        bar: "–".into(),
+        verdict: Verdict::Told,
+        others: Others::MEMORY.into(),
+        figures: json!({
+            "resident_kib": usage.resident_kib, "peak_kib": usage.peak_kib,
+            "cpu_seconds": usage.cpu.as_secs_f64(),
+        }),
+    }
+}
+
+/// The operator starts anew on the filled cluster, and finds everything as it should be.
+pub(super) async fn restart(rig: &mut Rig, console: &mut Console) -> Result<Vec<Finding>> {
+    console.begin("imps is restarted");
+    rig.imps.terminate().await?;
+    rig.ledger.skip()?;
+    let begun = Instant::now();
+    rig.imps.begin().await?;
+    rig.imps.ready().await?;
+    let took = begun.elapsed();
+    tokio::time::sleep(AFTER_RESTART).await;
+    let usage = rig.usage()?;
+    let account = rig.ledger.since()?;
+    let mib = usage.resident_kib / 1024;
+    Ok(vec![Finding {
+        key: "restart",
+        what: "restart: until ready; writes".into(),
+        imps: format!("{:.0} ms; {}; {mib} MiB", milliseconds(took), account.writes()),
+        bar: "0 writes".into(),
+        verdict: Verdict::of(account.writes() == 0),
+        others: String::new(),
+        figures: json!({
+            "ready_ms": milliseconds(took), "writes": account.writes(), "requests": account.json(),
+            "resident_kib": usage.resident_kib, "peak_kib": usage.peak_kib,
+            "cpu_seconds": usage.cpu.as_secs_f64(),
+        }),
+    }])
+}

@@ -1,0 +1,119 @@
+//! What was found, for people and for machines.
+
+use std::fmt;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::{Map, Value, json};
+
+/// As wide as a page of text can be on every terminal.
+const WIDTH: u16 = 120;
+
+/// What others need on the same kind of machine; measured with the same control plane, not in this run.
+pub(super) struct Others {
+    pub(super) rate: &'static str,
+    pub(super) writes_key: &'static str,
+}
+
+impl Others {
+    pub(super) const FILL: Self = Self {
+        rate: "10 % of the server's rate, 24 % tuned (patcher); original: 13.7 s for 300 (2 %)",
+        writes_key: "fill_writes",
+    };
+    pub(super) const ROTATION: Self =
+        Self { rate: "12 % of the server's rate (patcher)", writes_key: "rotation_writes" };
+    pub(super) const NEW: &'static str = "40 ms (patcher); original: 9 to 27 s at 300";
+    pub(super) const REPAIR: &'static str = "20 ms (patcher); original: not for 300 s";
+    pub(super) const MEMORY: &'static str = "60 MiB (patcher)";
+}
+
+/// Whether a bar was met.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Verdict {
+    Met(String),
+    Missed(String),
+    /// There is no bar.
+    Told,
+}
+
+impl Verdict {
+    pub(super) fn of(met: bool) -> Self {
+        if met { Self::Met("met".into()) } else { Self::Missed("MISSED".into()) }
+    }
+
+    pub(super) fn share(share: f64, met: bool) -> Self {
+        if met { Self::Met(format!("{share:.2}")) } else { Self::Missed(format!("{share:.2} MISSED")) }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Met(text) | Self::Missed(text) => text,
+            Self::Told => "–",
+        })
+    }
+}
+
+/// One row.
+pub(super) struct Finding {
+    /// By which machines and the list of missed bars name it.
+    pub(super) key: &'static str,
+    pub(super) what: String,
+    pub(super) imps: String,
+    pub(super) bar: String,
+    pub(super) verdict: Verdict,
+    pub(super) others: String,
+    pub(super) figures: Value,
+}
+
+/// All of them.
+pub(super) struct Page {
+    namespaces: usize,
+    findings: Vec<Finding>,
+}
+
+impl Page {
+    pub(super) fn new(namespaces: usize) -> Self {
+        Self { namespaces, findings: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, findings: Vec<Finding>) {
+        self.findings.extend(findings);
+    }
+
+    /// The keys of the missed bars.
+    pub(super) fn missed(&self) -> Vec<&'static str> {
+        let missed = self.findings.iter().filter(|finding| matches!(finding.verdict, Verdict::Missed(_)));
+        missed.map(|finding| finding.key).collect()
+    }
+
+    pub(super) fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(WIDTH);
+        table.set_header(["what", "imps", "floor or bar", "verdict", "best of others"]);
+        for finding in &self.findings {
+            let Finding { what, imps, bar, verdict, others, .. } = finding;
+            table.add_row([what, imps, bar, &verdict.to_string(), others]);
+        }
+        format!("{table}\n{}\n", self.notes())
+    }
+
+    fn notes(&self) -> &'static str {
+        "A floor is what plain workers reach with the same writes just before and just after imps, and their mean.\n\
+         Others were measured on the same kind of machine and server in other runs: compare shares, not seconds."
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let rows = self.findings.iter().map(|finding| {
+            let met = match finding.verdict {
+                Verdict::Met(_) => json!(true),
+                Verdict::Missed(_) => json!(false),
+                Verdict::Told => Value::Null,
+            };
+            (finding.key.to_owned(), json!({"met": met, "figures": finding.figures}))
+        });
+        let findings: Map<String, Value> = rows.collect();
+        json!({"namespaces": self.namespaces, "missed": self.missed(), "findings": findings})
+    }
+}
