@@ -69,6 +69,8 @@ fn happening() -> impl Strategy<Value = Happening> {
 #[derive(Default)]
 struct Oracle {
     last_good: BTreeMap<usize, BTreeMap<String, String>>,
+    /// The registries that each source can be read for just now.
+    said: BTreeMap<usize, BTreeSet<String>>,
     gone: BTreeSet<usize>,
     selected: BTreeSet<usize>,
     squatted: BTreeMap<usize, Stored>,
@@ -84,6 +86,28 @@ impl Oracle {
             }
         }
         merged
+    }
+}
+
+impl Oracle {
+    /// A new process knows what the sources say and what the targets hold. What a broken source had given and an earlier
+    /// one overrode stands nowhere, so nobody loses it either.
+    fn restart(&mut self) {
+        let winner: BTreeMap<String, usize> = {
+            let mut winner = BTreeMap::new();
+            for (source, entries) in &self.last_good {
+                for registry in entries.keys() {
+                    winner.entry(registry.clone()).or_insert(*source);
+                }
+            }
+            winner
+        };
+        for (source, entries) in &mut self.last_good {
+            let said = self.said.get(source);
+            entries.retain(|registry, _| {
+                said.is_some_and(|said| said.contains(registry)) || winner[registry] == *source
+            });
+        }
     }
 }
 
@@ -129,6 +153,7 @@ impl Play {
         let at = SecretRef::new("access", SOURCES[source]);
         self.stage.sources.insert(at, SourceText::Text(secret_type.to_owned(), text));
         self.oracle.gone.remove(&source);
+        self.oracle.said.remove(&source);
     }
 
     fn happen(&mut self, what: &Happening) {
@@ -137,6 +162,7 @@ impl Play {
             Happening::Good { source, registries, generation } => {
                 let logins = logins(*source, registries, *generation);
                 self.say(*source, JSON, config(&logins, None));
+                self.oracle.said.insert(*source, logins.keys().cloned().collect());
                 self.oracle.last_good.insert(*source, logins);
             }
             Happening::PartlyBroken { source, registries, broken, generation } => {
@@ -144,6 +170,7 @@ impl Play {
                 usable.remove(broken);
                 let mut logins = logins(*source, &usable, *generation);
                 self.say(*source, JSON, config(&logins, Some(REGISTRIES[*broken])));
+                self.oracle.said.insert(*source, logins.keys().cloned().collect());
                 let known = self.oracle.last_good.entry(*source).or_default();
                 if !logins.is_empty() {
                     // The broken entry keeps what it last said; the source has spoken about all others.
@@ -164,6 +191,7 @@ impl Play {
             Happening::Gone { source } => {
                 self.stage.sources.remove(&SecretRef::new("access", SOURCES[*source]));
                 self.oracle.gone.insert(*source);
+                self.oracle.said.remove(source);
             }
             Happening::Tampered { namespace, deleted } => self.tamper(*namespace, *deleted),
             Happening::Squatted { namespace } => self.squat(*namespace),
@@ -176,6 +204,7 @@ impl Play {
             Happening::Restarted { edited } => {
                 edited.iter().for_each(|namespace| self.tamper(*namespace, false));
                 self.stage.restart();
+                self.oracle.restart();
             }
             Happening::Waited => {
                 self.stage.run();
@@ -293,7 +322,7 @@ fn config(logins: &BTreeMap<String, String>, broken: Option<&str>) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Never worse, only ours, nothing forgotten: after each thing that happens, restarts included, every selected
     /// namespace holds just the last good word of each source, and nobody else's Secret is touched.
