@@ -6,6 +6,58 @@ use serde_json::{Value, json};
 
 use crate::image_pull_secret::ImagePullSecret;
 
+/// What `kubectl get imps` shows: name, type, format, where, description. The first five are the original's; the rest
+/// appears with `-o wide`.
+const COLUMNS: [(&str, &str, &str, &str, &str); 9] = [
+    (
+        "State",
+        "string",
+        "byte",
+        ".status.status",
+        "Represents if the object has been successfully reconciled",
+    ),
+    (
+        "Reconciled",
+        "date",
+        "date",
+        ".status.lastSuccessfulReconciliation",
+        "When the object has been successfully reconciled",
+    ),
+    (
+        "Validity seconds",
+        "integer",
+        "int32",
+        ".status.validitySeconds",
+        "How long the generated credential is valid for after the last reconciliation",
+    ),
+    ("Secret Name", "string", "byte", ".spec.target.secret.name", "Name of the secret generated"),
+    (
+        "Namespaces",
+        "string",
+        "byte",
+        ".status.managedNamespaces",
+        "Name of the namespaces the secret is generated in",
+    ),
+    (
+        "Ready",
+        "string",
+        "",
+        ".status.conditions[?(@.type==\"Ready\")].status",
+        "Whether all sources are good and every selected namespace has its Secret",
+    ),
+    ("Reason", "string", "", ".status.conditions[?(@.type==\"Ready\")].reason", "Why, in a word"),
+    (
+        "Synced",
+        "integer",
+        "",
+        ".status.targets.synced",
+        "How many namespaces have the Secret as it should be",
+    ),
+    ("Desired", "integer", "", ".status.targets.desired", "How many namespaces are selected"),
+];
+/// How many columns are shown without `-o wide`.
+const COLUMNS_OF_THE_ORIGINAL: usize = 5;
+
 /// Where the schema of the one version stands.
 const SCHEMA: &str = "/spec/versions/0/schema/openAPIV3Schema";
 
@@ -22,7 +74,21 @@ pub fn crd() -> Value {
     set("/properties/status", "nullable", json!(false));
     set("/properties/status/properties/conditions", "x-kubernetes-list-type", json!("map"));
     set("/properties/status/properties/conditions", "x-kubernetes-list-map-keys", json!(["type"]));
+    crd["spec"]["versions"][0]["additionalPrinterColumns"] = COLUMNS.iter().enumerate().map(column).collect();
     crd
+}
+
+fn column(
+    (index, (name, kind, format, path, description)): (usize, &(&str, &str, &str, &str, &str)),
+) -> Value {
+    let mut column = json!({"name": name, "type": kind, "jsonPath": path, "description": description});
+    if !format.is_empty() {
+        column["format"] = json!(format);
+    }
+    if index >= COLUMNS_OF_THE_ORIGINAL {
+        column["priority"] = json!(1);
+    }
+    column
 }
 
 /// The definition as a typed object, for clients.

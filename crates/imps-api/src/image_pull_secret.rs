@@ -21,16 +21,7 @@ use serde::{Deserialize, Serialize};
     shortname = "imps",
     status = "ImagePullSecretStatus",
     derive = "PartialEq",
-    doc = "ImagePullSecret writes registry credentials into namespaces as a Secret of type kubernetes.io/dockerconfigjson and keeps it valid.",
-    printcolumn = r#"{"name":"State","type":"string","format":"byte","jsonPath":".status.status","description":"Represents if the object has been successfully reconciled"}"#,
-    printcolumn = r#"{"name":"Reconciled","type":"date","format":"date","jsonPath":".status.lastSuccessfulReconciliation","description":"When the object has been successfully reconciled"}"#,
-    printcolumn = r#"{"name":"Validity seconds","type":"integer","format":"int32","jsonPath":".status.validitySeconds","description":"How long the generated credential is valid for after the last reconciliation"}"#,
-    printcolumn = r#"{"name":"Secret Name","type":"string","format":"byte","jsonPath":".spec.target.secret.name","description":"Name of the secret generated"}"#,
-    printcolumn = r#"{"name":"Namespaces","type":"string","format":"byte","jsonPath":".status.managedNamespaces","description":"Name of the namespaces the secret is generated in"}"#,
-    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status","description":"Whether all sources are good and every selected namespace has its Secret","priority":1}"#,
-    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason","description":"Why, in a word","priority":1}"#,
-    printcolumn = r#"{"name":"Synced","type":"integer","jsonPath":".status.targets.synced","description":"How many namespaces have the Secret as it should be","priority":1}"#,
-    printcolumn = r#"{"name":"Desired","type":"integer","jsonPath":".status.targets.desired","description":"How many namespaces are selected","priority":1}"#
+    doc = "ImagePullSecret writes registry credentials into namespaces as a pull secret and keeps it valid."
 )]
 pub struct ImagePullSecretSpec {
     /// Registry says where the credentials come from.
@@ -128,12 +119,18 @@ pub struct AnnotationSelector {
 
 /// Namespaces that never get the Secret; any rule suffices.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
-#[x_kube(validation = Rule::new("has(self.names) || has(self.labels) || has(self.annotations)").message("exclude needs names, labels or annotations; remove it to exclude nothing"))]
+#[x_kube(
+    validation = Rule::new("has(self.names) || has(self.labels) || has(self.annotations)")
+        .message("exclude needs names, labels or annotations; remove it to exclude nothing")
+)]
 pub struct Exclude {
     /// Names of namespaces; a * stands for any characters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000), inner(length(min = 1, max = 253)))]
-    #[x_kube(validation = Rule::new("self.all(name, name.matches('^[-a-z0-9*]+$'))").message("a namespace name has lower-case letters, digits and -, and * stands for any characters"))]
+    #[x_kube(
+        validation = Rule::new("self.all(name, name.matches('^[-a-z0-9*]+$'))")
+            .message("a namespace name has lower-case letters, digits and -, and * stands for any characters")
+    )]
     pub names: Vec<String>,
     /// Labels: any of these selectors on the namespace's labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -165,8 +162,8 @@ pub struct ImagePullSecretStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "date_time")]
     pub last_successful_reconciliation: Option<Timestamp>,
-    /// ValiditySeconds is how long the credentials are valid from LastSuccessfulReconciliation on; absent for logins that do not
-    /// expire.
+    /// ValiditySeconds is how long the credentials are valid from LastSuccessfulReconciliation on; absent for logins that
+    /// do not expire.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub validity_seconds: i32,
     /// ManagedNamespaces are the namespaces that have the Secret; a long list ends with how many more there are.
@@ -185,8 +182,8 @@ pub struct ImagePullSecretStatus {
     /// Failures spells out some of the namespaces in which something failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<TargetFailure>,
-    /// SecretNames are the names under which a Secret of this object may stand: spec.target.secret.name, and earlier values of it
-    /// until nothing is left there.
+    /// SecretNames are the names under which a Secret of this object may stand: spec.target.secret.name, and earlier
+    /// values of it until nothing is left there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secret_names: Vec<String>,
 }

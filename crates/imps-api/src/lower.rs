@@ -116,8 +116,8 @@ impl Reader {
         self.rejections.push(Rejection { path, problem });
     }
 
-    /// Labels or annotations of the template. What is ours is left out, what the API server would refuse is rejected here,
-    /// where the message can name the field, and not in every namespace.
+    /// Labels or annotations of the template. What is ours is left out, what the API server would refuse is rejected
+    /// here, where the message can name the field, and not in every namespace.
     fn tags(&mut self, path: &str, tags: &BTreeMap<String, String>, fits: fn(&str) -> bool) -> Tags {
         let mut taken = Tags::new();
         for (key, value) in tags {

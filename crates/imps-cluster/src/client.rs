@@ -62,7 +62,8 @@ pub async fn connect(access: &Access) -> Result<Client, ConnectError> {
         }
     };
     config.connect_timeout = Some(CONNECT_TIMEOUT);
-    // The queue tries again with a back-off of its own; the client's hidden repeats would hold a place in it for minutes.
+    // The queue tries again with a back-off of its own; the client's hidden repeats would hold a place in it for
+    // minutes.
     config.default_retry = false;
     let builder = ClientBuilder::try_from(config).map_err(ConnectError::Client)?;
     Ok(builder.with_layer(&Pace::default()).build())

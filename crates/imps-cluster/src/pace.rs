@@ -121,8 +121,8 @@ mod tests {
         );
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_watch_that_ends_at_once_is_reopened_ever_more_slowly() {
+    #[test]
+    fn a_watch_that_ends_at_once_is_reopened_ever_more_slowly() {
         let pace = Pace::default();
         let mut now = Instant::now();
         let mut pauses = Vec::new();

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 macro_rules! resource {
-    ($view:ty, $kind:literal, $group:expr, $version:expr, $plural:expr, $scope:ty, metadata_only: $metadata_only:literal) => {
+    ($view:ty, $kind:expr, $group:expr, $version:expr, $plural:expr, $scope:ty, metadata_only: $lean:literal) => {
         impl Resource for $view {
             type DynamicType = ();
             type Scope = $scope;
@@ -45,7 +45,7 @@ macro_rules! resource {
                 &mut self.metadata
             }
             fn metadata_api() -> bool {
-                $metadata_only
+                $lean
             }
         }
 
@@ -109,7 +109,9 @@ pub struct SourceView {
 
 resource!(NamespaceView, "Namespace", "", "v1", "namespaces", ClusterResourceScope, metadata_only: true);
 resource!(PodView, "Pod", "", "v1", "pods", NamespaceResourceScope, metadata_only: true);
-resource!(GrantView, "ImagePullSecret", keys::GROUP, keys::VERSION, keys::PLURAL, ClusterResourceScope, metadata_only: false);
+resource!(
+    GrantView, keys::KIND, keys::GROUP, keys::VERSION, keys::PLURAL, ClusterResourceScope, metadata_only: false
+);
 resource!(TargetView, "Secret", "", "v1", "secrets", NamespaceResourceScope, metadata_only: false);
 resource!(SourceView, "Secret", "", "v1", "secrets", NamespaceResourceScope, metadata_only: false);
 
@@ -290,7 +292,7 @@ mod tests {
                 "labels": {"images.banzaicloud.io/owner-uid": "g-1", "team": "a", "foreign": "x"},
                 "annotations": {"note": "n"},
                 "ownerReferences": [
-                    {"apiVersion": "images.banzaicloud.io/v1alpha1", "kind": "ImagePullSecret", "name": "g", "uid": "g-1"},
+                    {"apiVersion": "images.banzaicloud.io/v1", "kind": "ImagePullSecret", "name": "g", "uid": "g-1"},
                     {"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "c-1"}
                 ],
                 "managedFields": managed_fields
@@ -327,7 +329,8 @@ mod tests {
 
     #[test]
     fn another_writer_of_the_credentials_is_noticed() {
-        let other = json!({"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:data": {"f:.dockerconfigjson": {}}}});
+        let fields = json!({"f:data": {"f:.dockerconfigjson": {}}});
+        let other = json!({"manager": "kubectl-edit", "operation": "Update", "fieldsV1": fields});
         assert!(!target(json!([applied(), other])).pristine);
     }
 

@@ -23,7 +23,8 @@ use tokio::task::JoinHandle;
 use crate::fault;
 use crate::view::{GrantView, NamespaceView, PodView, SourceView, TargetView};
 
-/// The first pause after a failure; it doubles to [`PAUSE_MAX`]. Short, because until the stream is back nothing is seen.
+/// The first pause after a failure; it doubles to [`PAUSE_MAX`]. Short, because until the stream is back nothing is
+/// seen.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(15);

@@ -246,7 +246,8 @@ impl<'a> Draft<'a> {
             return self.note(wish, TargetState::Pending);
         };
         if holding.deleting {
-            let advice = "the Secret is being deleted and a finalizer holds it back; remove the finalizer, imps then makes it anew";
+            let advice = "the Secret is being deleted and a finalizer holds it back; remove the finalizer, imps then \
+                          makes it anew";
             return self.note(wish, TargetState::troubled(Reason::TargetTerminating, advice));
         }
         let matches = holding.fingerprint == sealed.fingerprint;

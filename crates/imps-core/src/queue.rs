@@ -213,6 +213,7 @@ fn backoff(failures: u32, spread: u32) -> Duration {
 mod tests {
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "a test needs some moment to start from")]
     fn now() -> Instant {
         Instant::now()
     }

@@ -277,7 +277,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn in_and_notin_are_opposites(list in prop::collection::vec("[a-c]", 1..3), value in prop::option::of("[a-c]")) {
+        fn in_and_notin_are_opposites(
+            list in prop::collection::vec("[a-c]", 1..3),
+            value in prop::option::of("[a-c]"),
+        ) {
             let tags: Tags = value.into_iter().map(|v| ("k".to_owned(), v)).collect();
             let is_in = Selector::default().and("k", "In", &list).unwrap();
             let not_in = Selector::default().and("k", "NotIn", &list).unwrap();
@@ -285,7 +288,10 @@ mod tests {
         }
 
         #[test]
-        fn a_pattern_finds_every_text_it_was_cut_from(parts in prop::collection::vec("[ab]{0,3}", 1..4), fill in "[abc]{0,4}") {
+        fn a_pattern_finds_every_text_it_was_cut_from(
+            parts in prop::collection::vec("[ab]{0,3}", 1..4),
+            fill in "[abc]{0,4}",
+        ) {
             let pattern = NamePattern::new(parts.join("*"));
             prop_assert!(pattern.matches(&parts.join(&fill)) || parts.len() == 1);
         }

@@ -70,7 +70,8 @@ pub struct Standing {
     pub managed: Vec<NamespaceName>,
     /// How many more there are.
     pub managed_more: usize,
-    /// The names under which a Secret of this grant may stand: the present one, and former ones until nothing is left there.
+    /// The names under which a Secret of this grant may stand: the present one, and former ones until nothing is left
+    /// there.
     pub secret_names: BTreeSet<SecretName>,
 }
 

@@ -4,7 +4,8 @@
 //! namespace NAME [key=value …] [annotation key=value] [terminating]
 //! pod NAMESPACE [key=value …] [deleting]
 //! source NAMESPACE/NAME REGISTRY=USER …      or: malformed | forbidden | opaque
-//! grant NAME [age N] from SOURCE,… as SECRET to (name|label|annotation|pod) RULE … [exclude (name|label) RULE …] [suspended]
+//! grant NAME [age N] from SOURCE,… as SECRET to (name|label|annotation|pod) RULE … \
+//!       [exclude (name|label) RULE …] [suspended]
 //! refuses NAMESPACE
 //! secret NAMESPACE/NAME of GRANT [edited|legacy|immutable]      or: foreign [TYPE]
 //! ---
@@ -17,6 +18,7 @@
 //! With `UPDATE_CASES=1` in the environment the part below the line is written anew, for the diff to be read.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a case that cannot be played has failed")]
+#![expect(clippy::disallowed_methods, reason = "the cases are files")]
 
 mod support;
 

@@ -6,6 +6,9 @@
 
 mod mission {
     pub(crate) mod bad_source;
+    pub(crate) mod canary;
+    pub(crate) mod last_good;
+    pub(crate) mod permission;
     pub(crate) mod selection;
     pub(crate) mod stage;
     pub(crate) mod target;

@@ -62,8 +62,8 @@ impl Recall {
         }
     }
 
-    /// The keyrings of the sources, in their order, with the gaps of failing ones filled from what is remembered; `None`
-    /// while that is still to be found out.
+    /// The keyrings of the sources, in their order, with the gaps of failing ones filled from what is remembered;
+    /// `None` while that is still to be found out.
     pub(super) fn fill(&self, read: &[(&SecretRef, &Source)]) -> Option<Vec<(SecretRef, Keyring)>> {
         let nothing = Remembered::new();
         let remembered = match self {
@@ -149,8 +149,8 @@ fn elect(uid: &Uid, name: &SecretName, memory: &Memory<'_>) -> Option<NamespaceN
 }
 
 impl Record {
-    /// Which source each entry of a target is from, as far as only a failing one can be it. What is remembered as another
-    /// source's is left out: that source has spoken since, or is no longer listed.
+    /// Which source each entry of a target is from, as far as only a failing one can be it. What is remembered as
+    /// another source's is left out: that source has spoken since, or is no longer listed.
     fn ascribe(&self, held: &Keyring, read: &[(&SecretRef, &Source)]) -> Remembered {
         let mut remembered = Remembered::new();
         for (registry, credential) in held {

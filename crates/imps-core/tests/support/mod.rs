@@ -4,6 +4,7 @@
 //! else wrote, an update or delete names a UID.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
+#![allow(clippy::disallowed_methods, reason = "a stage needs some moment to start from")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};

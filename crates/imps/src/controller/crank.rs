@@ -131,7 +131,8 @@ impl Crank {
                     let client = self.client.clone();
                     self.hands.spawn(async move {
                         let answer = apply::recall(client, &at).await;
-                        tracing::info!(secret = %at, ok = answer.is_ok(), "read an own target to recall what a failing source last gave");
+                        let ok = answer.is_ok();
+                        tracing::info!(secret = %at, ok, "read an own target to recall what a failing source gave");
                         Event::Fact(Fact::Recalled(uid, answer))
                     });
                 }

@@ -6,8 +6,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::LogFormat;
 
-/// Targets that are held down whatever the level: kube's client prints whole answers at WARN when it cannot decode them,
-/// and an answer may hold a Secret.
+/// Targets that are held down whatever the level: kube's client prints whole answers at WARN when it cannot decode
+/// them, and an answer may hold a Secret.
 const MUZZLED: &str = "kube_client=error,hyper=warn,hyper_util=warn,rustls=warn,tower=warn";
 
 /// Starts logging to standard output. `level` is the original's vocabulary: panic, fatal, error, warn, warning, info,

@@ -142,6 +142,23 @@ impl Scene {
         format!("{word}-{}", self.id)
     }
 
+    /// Namespace and name of the operator's ServiceAccount.
+    pub(crate) fn account(&self) -> (&str, &str) {
+        (&self.account.namespace, &self.account.name)
+    }
+
+    /// A client that may do what the operator may do.
+    pub(crate) async fn operator_client(&self) -> Client {
+        let (namespace, name) = self.account();
+        self.client_of(namespace, name).await
+    }
+
+    /// A client that may do what this ServiceAccount may do.
+    pub(crate) async fn client_of(&self, namespace: &str, account: &str) -> Client {
+        let token = self.plane.service_account_token(namespace, account).await.unwrap();
+        self.plane.client_with_token(&token).await.unwrap()
+    }
+
     /// The user name of the operator.
     pub(crate) fn user(&self) -> String {
         format!("system:serviceaccount:{}:{}", self.account.namespace, self.account.name)
@@ -347,6 +364,16 @@ impl Scene {
         log.lines().filter(|line| line.contains(&self.id)).collect::<Vec<_>>().join("\n")
     }
 
+    /// The `ImagePullSecret`s that the scene has made.
+    pub(crate) fn own_grants(&self) -> Vec<String> {
+        self.grants.lock().unwrap().clone()
+    }
+
+    /// What the shared operator shows at `/metrics`.
+    pub(crate) async fn metrics(&self) -> String {
+        SHARED.get().unwrap().operator.get("/metrics").await.unwrap().1
+    }
+
     /// Waits until the status speaks of the present spec and passes the test; the status.
     pub(crate) async fn status(&self, grant: &str, what: &str, passes: impl Fn(&Value) -> bool) -> Value {
         eventually(&format!("the status of {grant} says: {what}"), async || {
@@ -428,8 +455,20 @@ impl Solo {
     /// As [`Solo::open`], and the operator talks to another server, which stands in for the real one.
     pub(crate) async fn open_through(server: &Plane, control: MutexGuard<'static, ControlPlane>) -> Self {
         let account = Account::fresh();
-        account.permit(&control.plane().admin_client().await.unwrap(), &Needs::default()).await;
         let operator = account.start(server, &[]).await;
+        Self::with(control, account, operator).await
+    }
+
+    /// As [`Solo::open`], on a control plane that nobody had before.
+    pub(crate) async fn open_on(control: ControlPlane, arguments: &[&str]) -> Self {
+        /// A guard needs a mutex that outlives it; a control plane that is not dropped ends with this process.
+        static LAST: OnceCell<tokio::sync::Mutex<ControlPlane>> = OnceCell::const_new();
+        let client = control.plane().admin_client().await.unwrap();
+        install(&client).await;
+        assert!(LAST.set(tokio::sync::Mutex::new(control)).is_ok(), "one scene has a control plane of its own");
+        let control = LAST.get().unwrap().lock().await;
+        let account = Account::fresh();
+        let operator = account.start(control.plane(), arguments).await;
         Self::with(control, account, operator).await
     }
 
