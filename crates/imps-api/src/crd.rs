@@ -66,12 +66,13 @@ const SCHEMA: &str = "/spec/versions/0/schema/openAPIV3Schema";
 pub fn crd() -> Value {
     let mut crd =
         serde_json::to_value(ImagePullSecret::crd()).expect("a definition made of our own types serialises");
+    let status = crd.pointer_mut(&format!("{SCHEMA}/properties/status")).and_then(Value::as_object_mut);
+    status.expect("the schema has a status").remove("nullable");
     let mut set = |path: &str, key: &str, value: Value| {
         let place = crd.pointer_mut(&format!("{SCHEMA}{path}")).and_then(Value::as_object_mut);
         place.expect("the schema has the fields of our own types").insert(key.to_owned(), value);
     };
     set("/properties/status", "default", json!({"observedGeneration": -1}));
-    set("/properties/status", "nullable", json!(false));
     set("/properties/status/properties/conditions", "x-kubernetes-list-type", json!("map"));
     set("/properties/status/properties/conditions", "x-kubernetes-list-map-keys", json!(["type"]));
     crd["spec"]["versions"][0]["additionalPrinterColumns"] = COLUMNS.iter().enumerate().map(column).collect();
