@@ -14,6 +14,7 @@ mod lookout;
 mod packages;
 mod plane;
 mod product;
+mod sheet;
 mod test;
 mod tidy;
 mod workspace;

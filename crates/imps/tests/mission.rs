@@ -8,7 +8,10 @@ mod mission {
     pub(crate) mod bad_source;
     pub(crate) mod canary;
     pub(crate) mod last_good;
+    pub(crate) mod outage;
     pub(crate) mod permission;
+    pub(crate) mod process;
+    pub(crate) mod proxy;
     pub(crate) mod selection;
     pub(crate) mod stage;
     pub(crate) mod target;

@@ -23,6 +23,11 @@ const AFTERMATH: Duration = Duration::from_secs(1);
 /// One pass of imps over all namespaces.
 struct Pass {
     took: Duration,
+    /// Until the first was seen: watches are opened, lists are read.
+    first: Duration,
+    count: usize,
+    /// Of the plain workers, who never saw the namespaces that were added later.
+    floor_count: usize,
     floors: [Duration; 2],
     account: Account,
     cpu: Duration,
@@ -38,9 +43,10 @@ pub(super) async fn fill(rig: &mut Rig, console: &mut Console) -> Result<Vec<Fin
     let created = Instant::now();
     let count = rig.namespaces.len();
     let seen = rig.targets.wait_for(count, rig.patience(), |sighting| sighting.stands).await?;
-    let pass = end(rig, console, seen - created, usage, before, 0).await?;
+    let took = Took::between(created, &seen);
+    let pass = end(rig, console, took, count, usage, before, 0).await?;
     same_size(rig).await?;
-    Ok(pass.findings(count, "fill", Others::FILL))
+    Ok(pass.findings("fill", Others::FILL))
 }
 
 /// The credentials change: all Secrets are updated in place.

@@ -1,0 +1,100 @@
+//! What an `ImagePullSecret` means, and what is said about one that means nothing.
+
+#![allow(clippy::unwrap_used, reason = "a manifest that cannot be read has failed")]
+
+use imps_api::{ImagePullSecret, lower};
+use imps_core::grant::Grant;
+use imps_core::name::SecretRef;
+use imps_core::world::GrantFact;
+
+fn read(spec: &str) -> GrantFact {
+    let yaml = format!(
+        "apiVersion: images.banzaicloud.io/v1alpha1\nkind: ImagePullSecret\n\
+         metadata: {{name: main, uid: u-1, generation: 3}}\nspec: {spec}\n"
+    );
+    let object: ImagePullSecret = serde_saphyr::from_str(&yaml).unwrap();
+    lower::lower(&object)
+}
+
+fn grant(spec: &str) -> Grant {
+    read(spec).grant.unwrap()
+}
+
+fn problems(spec: &str) -> Vec<String> {
+    read(spec).grant.unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_smallest_object_of_the_original_is_understood() {
+    let grant = grant("{registry: {credentials: []}, target: {secret: {name: pull}}}");
+    assert_eq!((grant.identity.uid.as_str(), grant.identity.generation), ("u-1", 3));
+    assert!(grant.sources.is_empty() && grant.recipients.is_empty() && !grant.suspended);
+    assert_eq!(grant.template.labels["images.banzaicloud.io/owner-uid"], "u-1");
+}
+
+#[test]
+fn sources_keep_their_order_and_count_once() {
+    let fact = read(
+        "{registry: {credentials: [{name: b, namespace: x}, {name: a, namespace: x}, {name: b, namespace: x}]}, \
+         target: {secret: {name: pull}}}",
+    );
+    let sources = fact.grant.unwrap().sources;
+    assert_eq!(sources, [SecretRef::new("x", "b"), SecretRef::new("x", "a")]);
+    assert_eq!(fact.remarks, ["spec.registry.credentials[2] is listed twice; the first place counts"]);
+}
+
+#[test]
+fn what_belongs_to_imps_cannot_be_set_and_the_rest_of_the_object_counts() {
+    let fact = read(
+        "{registry: {credentials: []}, target: {secret: {name: pull, \
+         labels: {images.banzaicloud.io/owner-uid: forged, team: a}, \
+         annotations: {banzaicloud.com/last-applied: x, note: n}}}}",
+    );
+    let template = fact.grant.unwrap().template;
+    assert_eq!(template.labels["images.banzaicloud.io/owner-uid"], "u-1");
+    assert_eq!(template.labels["team"], "a");
+    assert_eq!(template.annotations.keys().collect::<Vec<_>>(), ["note"]);
+    assert_eq!(fact.remarks.len(), 2);
+}
+
+#[test]
+fn what_the_api_server_would_refuse_in_every_namespace_is_said_once_with_its_path() {
+    let table = [
+        ("{registry: {credentials: []}, target: {secret: {name: Pull_Me}}}", "spec.target.secret.name"),
+        (
+            "{registry: {credentials: [{name: a, namespace: 'b/c'}]}, target: {secret: {name: p}}}",
+            "spec.registry.credentials[0].namespace",
+        ),
+        (
+            "{registry: {credentials: []}, target: {secret: {name: p, labels: {team: 'not valid!'}}}}",
+            "spec.target.secret.labels[\"team\"]",
+        ),
+        (
+            "{registry: {credentials: []}, target: {secret: {name: p, annotations: {'a b': x}}}}",
+            "spec.target.secret.annotations[\"a b\"]",
+        ),
+        (
+            "{registry: {credentials: []}, target: {secret: {name: p}, namespaces: {labels: [{}, \
+             {matchExpressions: [{key: a, operator: Equals}]}]}}}",
+            "spec.target.namespaces.labels[1]",
+        ),
+        (
+            "{registry: {credentials: []}, target: {secret: {name: p}, namespacesWithPods: {annotations: \
+             [{matchExpressions: [{key: a, operator: In}]}]}}}",
+            "spec.target.namespacesWithPods.annotations[0]",
+        ),
+    ];
+    for (spec, path) in table {
+        let problems = problems(spec);
+        assert!(problems.len() == 1 && problems[0].starts_with(&format!("{path}: ")), "{path}: {problems:?}");
+    }
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once() {
+    let problems = problems(
+        "{registry: {credentials: [{name: A, namespace: B}]}, target: {secret: {name: C}, \
+         namespaces: {labels: [{matchExpressions: [{key: a, operator: Exists, values: [x]}]}]}}}",
+    );
+    assert_eq!(problems.len(), 4, "{problems:?}");
+}

@@ -1,0 +1,157 @@
+//! The program as a process: its flags, its logs, its probes and metrics, its quiet and its end.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use super::stage::{Login, Scene, Solo, binary, can_play, eventually, say};
+
+const ROBOT: Login<'_> = ("robot", "first");
+
+#[tokio::test]
+async fn once_all_is_written_nothing_is_written_and_nothing_is_listed() {
+    const QUIET: Duration = Duration::from_secs(5);
+    // Looking at everything again each second makes no difference.
+    let Some(solo) = Solo::open(&["--enable-leader-election", "--periodic-reconcile-interval", "1"]).await else { return };
+    let scene = &solo.scene;
+    scene.source("hub", &[("reg.example", ROBOT)]).await;
+    let by_label = json!({"namespaces": {"labels": [{"matchLabels": {"team": scene.id}}]}});
+    let grant = scene.grant("g", &["hub"], by_label).await;
+    let mut names = Vec::new();
+    for n in 0..5 {
+        names.push(scene.namespace(&format!("n{n}"), json!({"labels": {"team": scene.id}})).await);
+    }
+    scene.ready_in(&grant, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let plans = metric(&solo, "imps_plans_total").await;
+    let looks = eventually("the reports are over", async || {
+        let before = solo.requests().len();
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        if solo.requests().len() == before { Ok(before) } else { Err("requests go on".to_owned()) }
+    })
+    .await;
+
+    tokio::time::sleep(QUIET).await;
+    let since: Vec<Value> = solo.requests().split_off(looks);
+    assert!(since.is_empty(), "{since:#?}");
+    let more = metric(&solo, "imps_plans_total").await - plans;
+    assert!(more >= 4.0, "it did look: {more} plans");
+    say(&format!("idle for {QUIET:?}: {more} plans, no request"));
+}
+
+async fn metric(solo: &Solo, name: &str) -> f64 {
+    let (_, page) = solo.operator.get("/metrics").await.unwrap();
+    let line = page.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {page}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn probes_metrics_and_logs_are_what_machines_expect() {
+    let Some(solo) = Solo::open(&["--enable-leader-election=false", "--config-namespace", "anywhere"]).await else { return };
+    let scene = &solo.scene;
+    scene.source("hub", &[("reg.example", ROBOT)]).await;
+    let shop = scene.namespace("shop", json!({})).await;
+    let grant = scene.grant("g", &["hub"], json!({"namespaces": {"names": [&shop]}})).await;
+    scene.ready_in(&grant, &[&shop]).await;
+    for path in ["/livez", "/healthz", "/readyz"] {
+        assert_eq!(solo.operator.get(path).await.unwrap(), (200, "ok\n".to_owned()), "{path}");
+    }
+    assert_eq!(solo.operator.get("/nothing").await.unwrap().0, 404);
+    let (code, page) = solo.operator.get("/metrics").await.unwrap();
+    assert_eq!(code, 200);
+    assert!(page.ends_with("# EOF\n"), "{page}");
+    for line in [
+        format!(r#"imps_imagepullsecret_ready{{name="{grant}",status="True"}} 1"#),
+        format!(r#"imps_targets{{name="{grant}",state="synced"}} 1"#),
+        r#"imps_target_writes_total{result="created"} 1"#.to_owned(),
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} is not in {page}");
+    }
+    assert!(!page.contains(&shop), "no series for a namespace");
+
+    let log = solo.operator.log();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for line in &lines {
+        assert!(["timestamp", "level", "message"].iter().all(|key| line[key].is_string()), "{line}");
+    }
+    let written = lines.iter().find(|line| line["message"] == "secret written").unwrap();
+    assert_eq!((&written["namespace"], &written["verb"]), (&json!(shop), &json!("create")));
+    assert!(written["because"].as_str().unwrap().contains("namespace name"), "{written}");
+}
+
+#[tokio::test]
+async fn the_log_level_is_taken_from_the_environment_and_nonsense_is_refused() {
+    let refused = Command::new(binary()).arg("controller").env("LOG_LEVEL", "loud").output().unwrap();
+    let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success());
+    assert!(complaint.contains("\"loud\"") && complaint.contains("debug"), "{complaint}");
+
+    if !can_play() {
+        return;
+    }
+    let Some(control) = Solo::control().await else { return };
+    let kubeconfig = control.admin_kubeconfig().unwrap();
+    for (level, silent) in [("error", true), ("info", false), ("warning", true), ("panic", true)] {
+        let mut command = Command::new(binary());
+        command.args(["controller", "--metrics-addr", "127.0.0.1:0", "--log.format", "json", "--kubeconfig"]);
+        let child = command.arg(&kubeconfig).env("LOG_LEVEL", level).stdout(Stdio::piped()).spawn().unwrap();
+        // It says that it started before it does anything else.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "{level}: {}", output.status);
+        assert_eq!(output.stdout.is_empty(), silent, "{level}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[tokio::test]
+async fn sigterm_ends_it_within_five_seconds_also_in_the_middle_of_a_fan_out() {
+    const NAMESPACES: usize = 300;
+    let Some(mut solo) = Solo::open(&[]).await else { return };
+    let scene = &solo.scene;
+    scene.source("hub", &[("reg.example", ROBOT)]).await;
+    crowd(scene, NAMESPACES).await;
+    let by_label = json!({"namespaces": {"labels": [{"matchLabels": {"team": scene.id}}]}});
+    let start = Instant::now();
+    let grant = scene.grant("g", &["hub"], by_label).await;
+    eventually("the fan-out has begun", async || {
+        let done = scene.holders(&scene.secret).await.len();
+        if done > 0 { Ok(()) } else { Err("none".to_owned()) }
+    })
+    .await;
+    let (status, took) = solo.operator.terminate().await.unwrap();
+    let done = solo.scene.holders(&solo.scene.secret).await.len();
+    say(&format!("SIGTERM after {done} of {NAMESPACES} namespaces: ended with {status} in {took:.0?}"));
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(done < NAMESPACES, "it was in the middle");
+    assert!(solo.operator.log().contains("imps controller stopped"));
+
+    // What was left undone is done by the next process, and nothing twice.
+    solo.operator.begin().await.unwrap();
+    let scene = &solo.scene;
+    eventually("all are served", async || match scene.holders(&scene.secret).await.len() {
+        NAMESPACES => Ok(()),
+        done => Err(format!("{done}")),
+    })
+    .await;
+    say(&format!("{NAMESPACES} namespaces with a restart in between: {:.0?}", start.elapsed()));
+    let status = scene.status(&grant, "ready", |status| super::stage::is_true(status, "Ready")).await;
+    assert_eq!(status["targets"]["synced"], NAMESPACES);
+    let managed: Vec<&str> = super::stage::texts(&status["managedNamespaces"]).collect();
+    assert_eq!(managed.len(), 101, "a hundred and a note");
+    assert_eq!(managed[100], "(and 200 more, see status.targets)");
+    let patches = solo.writes().iter().filter(|write| write.contains(&format!("/secrets/{}", scene.secret))).count();
+    assert_eq!(patches, NAMESPACES, "one write for each namespace");
+    assert!(solo.operator.get("/livez").await.unwrap().0 == 200);
+}
+
+/// Many namespaces with the label `team`, some at a time.
+async fn crowd(scene: &Scene, count: usize) {
+    let one = |n: usize| async move {
+        scene.namespace(&format!("n{n}"), json!({"labels": {"team": scene.id}})).await;
+    };
+    futures::stream::iter(0..count).for_each_concurrent(16, one).await;
+}
