@@ -101,20 +101,20 @@ impl Lookout {
         }
     }
 
-    /// Waits until as many namespaces have a sighting that fits; returns when the last of them was read.
+    /// Waits until as many namespaces have a sighting that fits; returns when the first and the last were read.
     pub(crate) async fn wait_for(
         &self,
         count: usize,
         within: Duration,
         fits: impl Fn(&Sighting) -> bool,
-    ) -> Result<Instant> {
+    ) -> Result<(Instant, Instant)> {
         let begun = Instant::now();
         loop {
-            let (found, last) = self.tally(&fits)?;
+            let (found, ends) = self.tally(&fits)?;
             if found >= count
-                && let Some(last) = last
+                && let Some(ends) = ends
             {
-                return Ok(last);
+                return Ok(ends);
             }
             if begun.elapsed() > within {
                 bail!("only {found} of {count} Secrets were seen within {} s", within.as_secs());
@@ -130,11 +130,16 @@ impl Lookout {
         Ok(seen.find(|sighting| fits(sighting)).cloned())
     }
 
-    fn tally(&self, fits: impl Fn(&Sighting) -> bool) -> Result<(usize, Option<Instant>)> {
+    /// How many namespaces have a sighting that fits, and when the first and the last of those were read.
+    fn tally(&self, fits: impl Fn(&Sighting) -> bool) -> Result<(usize, Option<(Instant, Instant)>)> {
         let book = self.book();
         book.intact()?;
-        let firsts = book.sightings.values().filter_map(|seen| seen.iter().find(|sighting| fits(sighting)));
-        Ok(firsts.fold((0, None), |(count, last), sighting| (count + 1, last.max(Some(sighting.at)))))
+        let fitting = book.sightings.values().filter_map(|seen| seen.iter().find(|sighting| fits(sighting)));
+        let at = fitting.map(|sighting| sighting.at);
+        Ok(at.fold((0, None), |(count, ends), at| {
+            let (first, last) = ends.unwrap_or((at, at));
+            (count + 1, Some((at.min(first), at.max(last))))
+        }))
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {

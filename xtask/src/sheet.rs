@@ -33,7 +33,8 @@ fn fitted<const N: usize>(natural: [usize; N]) -> [usize; N] {
 
 /// One row, which may take several lines.
 fn line<const N: usize>(cells: &[String; N], widths: &[usize; N]) -> String {
-    let wrapped: Vec<Vec<String>> = cells.iter().zip(widths).map(|(cell, width)| wrap(cell, *width)).collect();
+    let wrapped: Vec<Vec<String>> =
+        cells.iter().zip(widths).map(|(cell, width)| wrap(cell, *width)).collect();
     let height = wrapped.iter().map(Vec::len).max().unwrap_or_default();
     let mut text = String::new();
     for index in 0..height {

@@ -21,8 +21,12 @@ fn names_scope_and_columns_are_the_original_s() {
     assert_eq!((&names["singular"], &names["shortNames"]), (&json!("imagepullsecret"), &json!(["imps"])));
     let version = &crd["spec"]["versions"][0];
     assert_eq!((&version["name"], &version["subresources"]), (&json!("v1alpha1"), &json!({"status": {}})));
-    let columns: Vec<&str> =
-        version["additionalPrinterColumns"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    let columns: Vec<&str> = version["additionalPrinterColumns"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["name"].as_str().unwrap())
+        .collect();
     assert_eq!(columns[..5], ["State", "Reconciled", "Validity seconds", "Secret Name", "Namespaces"]);
 }
 

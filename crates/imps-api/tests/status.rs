@@ -51,10 +51,16 @@ fn the_same_standing_renders_to_the_same_status_whatever_the_time() {
 fn a_transition_has_its_time_and_a_failure_keeps_the_last_success() {
     let good = status::render(&standing(Truth::True), None, at(100));
     let bad = status::render(&standing(Truth::False), Some(&good), at(200));
-    assert_eq!((ready(&bad).last_transition_time, bad.last_successful_reconciliation), (at(200), Some(at(100))));
+    assert_eq!(
+        (ready(&bad).last_transition_time, bad.last_successful_reconciliation),
+        (at(200), Some(at(100)))
+    );
     assert_eq!((bad.status.as_str(), bad.reason.as_str()), ("Failed", "TargetsDegraded"));
     let again = status::render(&standing(Truth::True), Some(&bad), at(300));
-    assert_eq!((ready(&again).last_transition_time, again.last_successful_reconciliation), (at(300), Some(at(300))));
+    assert_eq!(
+        (ready(&again).last_transition_time, again.last_successful_reconciliation),
+        (at(300), Some(at(300)))
+    );
     assert_eq!((again.status.as_str(), again.reason.as_str()), ("Ready", ""));
 }
 

@@ -217,7 +217,8 @@ impl Controller {
             self.recall(&uid, now, effects);
             self.touch(uid, now);
         }
-        if wake.streams {
+        // While the grants are being listed for the first time, each would only add its own streams to the last one's.
+        if wake.streams && self.world.is_listed(&Stream::Grants) {
             self.forget_former_names(now);
             self.follow_streams(effects);
         }

@@ -162,14 +162,14 @@ impl Standing {
         };
         let (ready, reconciling, stalled) = verdicts.summary();
         let has_secret = |state: &TargetState| matches!(state, TargetState::Synced(_));
-        let mut managed: Vec<NamespaceName> = room
+        let managed: Vec<NamespaceName> = room
             .targets()
             .iter()
             .filter(|(_, state)| has_secret(state))
+            .take(NAMESPACES_SHOWN_MAX)
             .map(|(name, _)| name.clone())
             .collect();
-        let managed_more = managed.len().saturating_sub(NAMESPACES_SHOWN_MAX);
-        managed.truncate(NAMESPACES_SHOWN_MAX);
+        let managed_more = room.tally().synced.saturating_sub(managed.len());
         Self {
             identity: room.identity().clone(),
             ready,
@@ -294,8 +294,11 @@ fn ignored_text(ignored: &[Ignored]) -> String {
     format!("not passed on: {}", parts.join(", "))
 }
 
+/// The namespaces in which something failed. Most of the time there are none, and then none is looked at.
 fn failures(room: &Room) -> impl Iterator<Item = TargetFailure> {
-    room.targets().iter().filter_map(|(namespace, state)| {
+    let Tally { failed, conflict, leaving, .. } = room.tally();
+    let looked_at = if failed + conflict + leaving > 0 { room.targets().len() } else { 0 };
+    room.targets().iter().take(looked_at).filter_map(|(namespace, state)| {
         let (reason, advice, leaving) = match state {
             TargetState::Troubled { reason, advice } => (*reason, advice, false),
             TargetState::LeavingTroubled { advice } => (Reason::TargetsDegraded, advice, true),

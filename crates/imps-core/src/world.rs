@@ -342,10 +342,7 @@ impl World {
             Fact::GrantGone(uid) => self.forget_grant(&uid, &mut wake),
             Fact::Namespace(name, namespace) => self.learn_namespace(name, namespace, &mut wake),
             Fact::NamespaceGone(name) => self.forget_namespace(&name, &mut wake),
-            Fact::Pod(pod) => {
-                self.heard(&self.pods_stream());
-                wake.live.extend(self.census.count(&pod));
-            }
+            Fact::Pod(pod) => wake.live.extend(self.census.count(&pod)),
             Fact::PodGone(uid) => wake.live.extend(self.census.leave(uid)),
             Fact::Source(at, document) => {
                 self.see(&Stream::Source(at.clone()), at.to_string());
@@ -462,7 +459,12 @@ impl World {
         }
     }
 
+    /// Lets the census ask what the grants want to know. Not before all of them are known: each new question means that
+    /// all pods are counted again.
     fn ask_census(&mut self) {
+        if !self.is_listed(&Stream::Grants) {
+            return;
+        }
         let grants = self.rooms.values().filter_map(Room::grant);
         let terms = grants.flat_map(|grant| grant.recipients.pods.iter().cloned()).collect();
         if self.census.ask(terms) {
@@ -598,19 +600,10 @@ impl World {
         self.streams.entry(stream).or_default().relist = Some(BTreeSet::new());
     }
 
-    /// The stream speaks again.
-    fn heard(&mut self, stream: &Stream) {
-        if let Some(state) = self.streams.get_mut(stream) {
-            state.fault = None;
-        }
-    }
-
+    /// Remembers what a list that is being read has shown.
     fn see(&mut self, stream: &Stream, key: String) {
-        if let Some(state) = self.streams.get_mut(stream) {
-            state.fault = None;
-            if let Some(seen) = &mut state.relist {
-                seen.insert(key);
-            }
+        if let Some(seen) = self.streams.get_mut(stream).and_then(|state| state.relist.as_mut()) {
+            seen.insert(key);
         }
     }
 
@@ -625,6 +618,7 @@ impl World {
                 let gone: Vec<Uid> =
                     self.rooms.keys().filter(|uid| !seen.contains(uid.as_str())).cloned().collect();
                 gone.iter().for_each(|uid| self.forget_grant(uid, wake));
+                self.ask_census();
             }
             Stream::Namespaces => {
                 let gone: Vec<_> =

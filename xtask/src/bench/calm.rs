@@ -33,7 +33,7 @@ pub(super) async fn silence(rig: &mut Rig, span: Duration, console: &mut Console
         imps: format!("{}, {} ({percent:.2} % of a core)", account.writes(), account.lists()),
         bar: "0, 0".into(),
         verdict: Verdict::of(account.writes() == 0 && account.lists() == 0),
-        others: String::new(),
+        others: "",
         figures: json!({"seconds": span.as_secs_f64(), "cpu_percent": percent, "requests": account.json()}),
     };
     Ok(vec![idle, resources(&usage)])
@@ -48,7 +48,7 @@ fn resources(usage: &Usage) -> Finding {
         imps: format!("{}, {} MiB; {}", mib(usage.resident_kib), mib(usage.peak_kib), spoken(usage.cpu)),
         bar: "–".into(),
         verdict: Verdict::Told,
-        others: Others::MEMORY.into(),
+        others: Others::MEMORY,
         figures: json!({
             "resident_kib": usage.resident_kib, "peak_kib": usage.peak_kib,
             "cpu_seconds": usage.cpu.as_secs_f64(),
@@ -75,7 +75,7 @@ pub(super) async fn restart(rig: &mut Rig, console: &mut Console) -> Result<Vec<
         imps: format!("{:.0} ms; {}; {mib} MiB", milliseconds(took), account.writes()),
         bar: "0 writes".into(),
         verdict: Verdict::of(account.writes() == 0),
-        others: String::new(),
+        others: "",
         figures: json!({
             "ready_ms": milliseconds(took), "writes": account.writes(), "requests": account.json(),
             "resident_kib": usage.resident_kib, "peak_kib": usage.peak_kib,

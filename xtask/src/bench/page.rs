@@ -8,17 +8,14 @@ use crate::sheet;
 
 /// What others need on the same kind of machine; measured with the same control plane, not in this run.
 pub(super) struct Others {
-    pub(super) rate: &'static str,
+    pub(super) share: &'static str,
     pub(super) writes_key: &'static str,
 }
 
 impl Others {
-    pub(super) const FILL: Self = Self {
-        rate: "share 0.10, tuned 0.24; original: 0.02",
-        writes_key: "fill_writes",
-    };
-    pub(super) const ROTATION: Self =
-        Self { rate: "share 0.12", writes_key: "rotation_writes" };
+    pub(super) const FILL: Self =
+        Self { share: "share 0.10, tuned 0.24; original: 0.02", writes_key: "fill_writes" };
+    pub(super) const ROTATION: Self = Self { share: "share 0.12", writes_key: "rotation_writes" };
     pub(super) const NEW: &'static str = "40 ms; original: 9–27 s";
     pub(super) const REPAIR: &'static str = "20 ms; original: 300 s";
     pub(super) const MEMORY: &'static str = "60 MiB";
@@ -60,7 +57,7 @@ pub(super) struct Finding {
     pub(super) imps: String,
     pub(super) bar: String,
     pub(super) verdict: Verdict,
-    pub(super) others: String,
+    pub(super) others: &'static str,
     pub(super) figures: Value,
 }
 
@@ -88,7 +85,7 @@ impl Page {
     pub(super) fn table(&self) -> String {
         let rows = self.findings.iter().map(|finding| {
             let Finding { what, imps, bar, verdict, others, .. } = finding;
-            [what.clone(), imps.clone(), bar.clone(), verdict.to_string(), others.clone()]
+            [what.clone(), imps.clone(), bar.clone(), verdict.to_string(), (*others).to_owned()]
         });
         let header = ["what", "imps", "floor or bar", "verdict", "best of others"];
         format!("{}\n{}\n", sheet::render(header, &rows.collect::<Vec<_>>()), self.notes())

@@ -19,7 +19,7 @@ use crate::console::Console;
 use crate::lookout::Lookout;
 
 /// Where the operator's and the workers' accounts live, and the sources.
-const HOME: &str = "imps-bench";
+pub(super) const HOME: &str = "imps-bench";
 /// The label that selects.
 pub(super) const LABEL: &str = "imps-bench";
 /// The name that imps writes to.
@@ -27,7 +27,7 @@ pub(super) const TARGET: &str = "bench-pull";
 /// The names that plain workers write to, before imps and after it.
 pub(super) const FLOORS: [&str; 2] = ["bench-floor-a", "bench-floor-b"];
 /// The two sources.
-const SOURCES: [&str; 2] = ["hub", "company"];
+pub(super) const SOURCES: [&str; 2] = ["hub", "company"];
 /// Registries in each source: together they make a Secret of 2 KB, like that of a company with some mirrors.
 const REGISTRIES: usize = 5;
 /// A tenth of the slowest rate ever seen on this kind of machine.

@@ -48,9 +48,9 @@ enum Harm {
 /// Targets are deleted, edited, and no longer wanted.
 pub(super) async fn repairs(rig: &Rig, count: usize, console: &mut Console) -> Result<Vec<Finding>> {
     let kinds = [
-        (Harm::Delete, "deleted_target", "a deleted target is back", Others::REPAIR),
-        (Harm::Edit, "edited_target", "an edited target is as it was", ""),
-        (Harm::Deselect, "deselected", "a deselected target is gone", ""),
+        (Harm::Delete, "deleted_target", "deleted target back", Others::REPAIR),
+        (Harm::Edit, "edited_target", "edited target as before", ""),
+        (Harm::Deselect, "deselected", "deselected target gone", ""),
     ];
     let mut findings = Vec::new();
     for (harm, key, what, others) in kinds {
@@ -113,17 +113,23 @@ async fn relabel(rig: &Rig, namespace: &str, value: Value) -> Result<()> {
     Ok(())
 }
 
-fn finding(key: &'static str, what: &str, samples: Vec<Duration>, bar: Duration, others: &str) -> Finding {
+fn finding(
+    key: &'static str,
+    what: &str,
+    samples: Vec<Duration>,
+    bar: Duration,
+    others: &'static str,
+) -> Finding {
     let spread = Spread::of(samples);
     let mut figures = spread.json();
     figures["p50_max_ms"] = json!(milliseconds(bar));
     Finding {
         key,
-        what: format!("{what} (p50 / p99 / max of {})", spread.count),
-        imps: spread.to_string(),
+        what: format!("{what}, {} times", spread.count),
+        imps: format!("{spread}"),
         bar: format!("p50 < {} ms", bar.as_millis()),
         verdict: Verdict::of(spread.p50 < bar),
-        others: others.into(),
+        others,
         figures,
     }
 }

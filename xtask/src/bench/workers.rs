@@ -43,8 +43,8 @@ impl Workers {
         })
         .await?;
         let count = self.namespaces.len();
-        let seen = lookout.wait_for(count, patience, |sighting| sighting.version > newest).await?;
-        Ok(seen - begun)
+        let (_, last) = lookout.wait_for(count, patience, |sighting| sighting.version > newest).await?;
+        Ok(last - begun)
     }
 
     fn newest(&self, lookout: &Lookout) -> u64 {

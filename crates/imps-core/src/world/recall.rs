@@ -85,6 +85,10 @@ impl Recall {
 
     /// Takes an answer of the API server in.
     pub(super) fn answer(&mut self, answer: Result<Document, Fault>) {
+        // Nobody waits for it any more: the sources were good again in the meantime.
+        if !matches!(self, Recall::Wanted(_)) {
+            return;
+        }
         *self = match answer {
             Ok(document) => Recall::Answered(entries(&document)),
             // The target went away: another one is chosen when the grant is looked at again.

@@ -23,7 +23,10 @@ fn forms(canary: &str) -> Vec<String> {
     let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
     forms.extend([hex.to_uppercase(), hex]);
     let escaped = |plain: fn(u8) -> bool| -> String {
-        canary.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+        canary
+            .bytes()
+            .map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") })
+            .collect()
     };
     forms.push(escaped(|b| b.is_ascii_alphanumeric()));
     forms.push(escaped(|b| b.is_ascii_alphanumeric() || b == b'/' || b == b'+'));
@@ -47,7 +50,8 @@ fn find(canaries: &[String], places: &[(String, String)]) -> Vec<String> {
         for form in forms(canary) {
             for (place, text) in places {
                 if let Some(at) = text.find(&form) {
-                    let context: String = text[..at].chars().rev().take(120).collect::<Vec<_>>().into_iter().rev().collect();
+                    let context: String =
+                        text[..at].chars().rev().take(120).collect::<Vec<_>>().into_iter().rev().collect();
                     found.push(format!("{canary} as {form} in {place}: {context}<-"));
                 }
             }
@@ -96,7 +100,9 @@ async fn no_credential_is_seen_outside_of_sources_and_targets_at_any_log_level()
     let found = find(&canaries, &places);
     assert!(found.iter().any(|found| found.contains("the target")), "{found:?}");
     // And it sees what somebody plants on an object.
-    scene.edit_secret(&shop, &scene.secret, json!({"metadata": {"annotations": {"leak": canaries[0]}}})).await;
+    scene
+        .edit_secret(&shop, &scene.secret, json!({"metadata": {"annotations": {"leak": canaries[0]}}}))
+        .await;
     let found = find(&canaries, &self::places(&solo).await);
     assert!(found.iter().any(|found| found.contains("metadata of")), "{found:?}");
 }
@@ -123,12 +129,14 @@ async fn play(solo: &mut Solo) -> Vec<String> {
         next("setting"): {"x": next("ignored")},
     });
     // As a client-side apply leaves it: a copy of all in an annotation.
-    let copied = json!({"annotations": {"kubectl.kubernetes.io/last-applied-configuration": document.to_string()}});
+    let copied =
+        json!({"annotations": {"kubectl.kubernetes.io/last-applied-configuration": document.to_string()}});
     let format = Format::DockerConfigJson;
     let bytes = document.to_string();
     let data: &[(&str, &[u8])] = &[(format.data_key(), bytes.as_bytes())];
     scene.put_secret(&scene.home, "good", format.secret_type(), data, copied).await;
-    let legacy = json!({"legacy.example": {"auth": BASE64_STANDARD.encode(format!("u:{}", next("legacy")))}}).to_string();
+    let legacy = json!({"legacy.example": {"auth": BASE64_STANDARD.encode(format!("u:{}", next("legacy")))}})
+        .to_string();
     scene.source_of("legacy", Format::DockerCfg, legacy.as_bytes()).await;
     let url_safe = BASE64_URL_SAFE.encode(format!("u:???>>>{}", next("urlsafe")));
     let colonless = BASE64_STANDARD.encode(next("colonless"));
@@ -148,7 +156,11 @@ async fn play(solo: &mut Solo) -> Vec<String> {
     let names = json!({"namespaces": {"names": [&shop, &taken, &late]}});
     let grant = scene.grant("g", &["good", "legacy", "bad", "opaque", "missing"], names).await;
     scene.has_login(&shop, "plain.example/app", (&plain.0, &plain.1)).await;
-    scene.status(&grant, "all sides", |status| status["targets"] == json!({"desired": 2, "synced": 1, "failed": 0, "conflict": 1})).await;
+    scene
+        .status(&grant, "all sides", |status| {
+            status["targets"] == json!({"desired": 2, "synced": 1, "failed": 0, "conflict": 1})
+        })
+        .await;
 
     // Rotated, broken, recalled after a restart, and repaired.
     let rotated = next("rotated");
@@ -178,7 +190,10 @@ async fn places(solo: &Solo) -> Vec<(String, String)> {
         ("the log".to_owned(), solo.operator.log()),
         ("the metrics".to_owned(), solo.operator.get("/metrics").await.unwrap().1),
         ("readyz".to_owned(), solo.operator.get("/readyz").await.unwrap().1),
-        ("the audit log".to_owned(), solo.requests().iter().map(Value::to_string).collect::<Vec<_>>().join("\n")),
+        (
+            "the audit log".to_owned(),
+            solo.requests().iter().map(Value::to_string).collect::<Vec<_>>().join("\n"),
+        ),
     ];
     let mut add = |place: String, value: &dyn erased::Json| places.push((place, value.json()));
     for grant in solo.scene.grants().list(&all).await.unwrap() {
@@ -192,7 +207,8 @@ async fn places(solo: &Solo) -> Vec<(String, String)> {
     }
     for mut secret in Api::<Secret>::all(client.clone()).list(&all).await.unwrap() {
         if secret.namespace().as_deref() != Some(home.as_str()) {
-            let place = format!("metadata of {}/{}", secret.namespace().unwrap_or_default(), secret.name_any());
+            let place =
+                format!("metadata of {}/{}", secret.namespace().unwrap_or_default(), secret.name_any());
             secret.data = None;
             add(place, &secret);
         }

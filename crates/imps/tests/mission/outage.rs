@@ -33,7 +33,11 @@ async fn team_namespace(scene: &Scene, word: &str) -> String {
 
 async fn is_alive(solo: &Solo, pid: Option<u32>) {
     assert_eq!(solo.operator.get("/livez").await.unwrap().0, 200);
-    assert_eq!(solo.operator.get("/readyz").await.unwrap().0, 200, "it stays ready: what it knows is still true");
+    assert_eq!(
+        solo.operator.get("/readyz").await.unwrap().0,
+        200,
+        "it stays ready: what it knows is still true"
+    );
     assert_eq!(solo.operator.pid(), pid);
 }
 
@@ -145,10 +149,14 @@ async fn take_target_rights(scene: &Scene) -> ClusterRoleBinding {
         let mut rules = role.rules.iter().flatten();
         rules.any(|rule| rule.resource_names.iter().flatten().any(|name| *name == scene.secret))
     };
-    let role = all.iter().find(|role| names_target(role)).and_then(|role| role.metadata.name.clone()).unwrap();
+    let role =
+        all.iter().find(|role| names_target(role)).and_then(|role| role.metadata.name.clone()).unwrap();
     let binding = bindings.get(&role).await.unwrap();
     bindings.delete(&role, &DeleteParams::default()).await.unwrap();
-    let secrets = kube::Api::<k8s_openapi::api::core::v1::Secret>::namespaced(scene.operator_client().await, &scene.home);
+    let secrets = kube::Api::<k8s_openapi::api::core::v1::Secret>::namespaced(
+        scene.operator_client().await,
+        &scene.home,
+    );
     eventually("the right is gone", async || match secrets.get_opt(&scene.secret).await {
         Err(_) => Ok(()),
         Ok(_) => Err("still allowed".to_owned()),

@@ -62,7 +62,10 @@ async fn the_declared_rights_are_just_those_that_a_whole_life_uses() {
     let declared = declared();
     let missing: Vec<_> = declared.difference(&seen).collect();
     let more: Vec<_> = seen.difference(&declared).collect();
-    assert!(missing.is_empty() && more.is_empty(), "declared and never used: {missing:?}; used and not declared: {more:?}");
+    assert!(
+        missing.is_empty() && more.is_empty(),
+        "declared and never used: {missing:?}; used and not declared: {more:?}"
+    );
     say(&format!("{} requests, {} different rights", requests.len(), seen.len()));
 
     create_is_needed(&solo.scene).await;
@@ -136,7 +139,12 @@ async fn create_is_needed(scene: &Scene) {
     let mut needs = Needs::default();
     needs.targets.insert(scene.secret.as_str().into());
     let (mut role, _) = roles(&name, &needs);
-    for rule in role.rules.iter_mut().flatten().filter(|rule| rule.resources.as_deref() == Some(&["secrets".to_owned()])) {
+    for rule in role
+        .rules
+        .iter_mut()
+        .flatten()
+        .filter(|rule| rule.resources.as_deref() == Some(&["secrets".to_owned()]))
+    {
         rule.verbs.retain(|verb| verb != "create");
     }
     let mut role = serde_json::to_value(role).unwrap();

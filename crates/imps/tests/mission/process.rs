@@ -14,7 +14,10 @@ const ROBOT: Login<'_> = ("robot", "first");
 async fn once_all_is_written_nothing_is_written_and_nothing_is_listed() {
     const QUIET: Duration = Duration::from_secs(5);
     // Looking at everything again each second makes no difference.
-    let Some(solo) = Solo::open(&["--enable-leader-election", "--periodic-reconcile-interval", "1"]).await else { return };
+    let Some(solo) = Solo::open(&["--enable-leader-election", "--periodic-reconcile-interval", "1"]).await
+    else {
+        return;
+    };
     let scene = &solo.scene;
     scene.source("hub", &[("reg.example", ROBOT)]).await;
     let by_label = json!({"namespaces": {"labels": [{"matchLabels": {"team": scene.id}}]}});
@@ -42,13 +45,17 @@ async fn once_all_is_written_nothing_is_written_and_nothing_is_listed() {
 
 async fn metric(solo: &Solo, name: &str) -> f64 {
     let (_, page) = solo.operator.get("/metrics").await.unwrap();
-    let line = page.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {page}"));
+    let line =
+        page.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {page}"));
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 #[tokio::test]
 async fn probes_metrics_and_logs_are_what_machines_expect() {
-    let Some(solo) = Solo::open(&["--enable-leader-election=false", "--config-namespace", "anywhere"]).await else { return };
+    let Some(solo) = Solo::open(&["--enable-leader-election=false", "--config-namespace", "anywhere"]).await
+    else {
+        return;
+    };
     let scene = &solo.scene;
     scene.source("hub", &[("reg.example", ROBOT)]).await;
     let shop = scene.namespace("shop", json!({})).await;
@@ -143,7 +150,8 @@ async fn sigterm_ends_it_within_five_seconds_also_in_the_middle_of_a_fan_out() {
     let managed: Vec<&str> = super::stage::texts(&status["managedNamespaces"]).collect();
     assert_eq!(managed.len(), 101, "a hundred and a note");
     assert_eq!(managed[100], "(and 200 more, see status.targets)");
-    let patches = solo.writes().iter().filter(|write| write.contains(&format!("/secrets/{}", scene.secret))).count();
+    let patches =
+        solo.writes().iter().filter(|write| write.contains(&format!("/secrets/{}", scene.secret))).count();
     assert_eq!(patches, NAMESPACES, "one write for each namespace");
     assert!(solo.operator.get("/livez").await.unwrap().0 == 200);
 }

@@ -13,7 +13,8 @@ use imps_testbed::plane::Record;
 use imps_testbed::{ControlPlane, Plane, fresh_name};
 use kube::Client;
 use kube::config::{
-    AuthInfo, Cluster, Config, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
+    AuthInfo, Cluster, Config, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster,
+    NamedContext,
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -95,10 +96,13 @@ async fn answer(State(proxy): State<Proxy>, request: Request) -> Response {
     proxy.requests.fetch_add(1, Ordering::SeqCst);
     let cut = proxy.cut.subscribe();
     let mode = *proxy.mode.lock().unwrap();
-    let is_watch = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"));
+    let is_watch =
+        request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"));
     match mode {
         Mode::Refuse(code, after) => refusal(code, after),
-        Mode::EndWatches if is_watch => (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], "").into_response(),
+        Mode::EndWatches if is_watch => {
+            (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], "").into_response()
+        }
         Mode::Pass | Mode::EndWatches => proxy.pass(request, cut).await,
     }
 }
@@ -134,13 +138,21 @@ async fn stranger(control: &ControlPlane) -> Client {
     let name = "proxy".to_owned();
     let context = Context { cluster: name.clone(), user: Some(name.clone()), ..Context::default() };
     let kubeconfig = Kubeconfig {
-        clusters: vec![NamedCluster { name: name.clone(), cluster: Some(cluster), ..NamedCluster::default() }],
+        clusters: vec![NamedCluster {
+            name: name.clone(),
+            cluster: Some(cluster),
+            ..NamedCluster::default()
+        }],
         auth_infos: vec![NamedAuthInfo {
             name: name.clone(),
             auth_info: Some(AuthInfo::default()),
             ..NamedAuthInfo::default()
         }],
-        contexts: vec![NamedContext { name: name.clone(), context: Some(context), ..NamedContext::default() }],
+        contexts: vec![NamedContext {
+            name: name.clone(),
+            context: Some(context),
+            ..NamedContext::default()
+        }],
         current_context: Some(name),
         ..Kubeconfig::default()
     };

@@ -424,6 +424,9 @@ impl Scene {
 impl Drop for Scene {
     /// The shared operator shall not carry the scenes that are over.
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            say(&format!("what the shared operator says of this scene:\n{}", self.log()));
+        }
         let (plane, grants) = (self.plane.clone(), std::mem::take(&mut *self.grants.lock().unwrap()));
         // A test's runtime cannot be blocked from within.
         let sweeping = std::thread::spawn(move || {
@@ -465,7 +468,10 @@ impl Solo {
         static LAST: OnceCell<tokio::sync::Mutex<ControlPlane>> = OnceCell::const_new();
         let client = control.plane().admin_client().await.unwrap();
         install(&client).await;
-        assert!(LAST.set(tokio::sync::Mutex::new(control)).is_ok(), "one scene has a control plane of its own");
+        assert!(
+            LAST.set(tokio::sync::Mutex::new(control)).is_ok(),
+            "one scene has a control plane of its own"
+        );
         let control = LAST.get().unwrap().lock().await;
         let account = Account::fresh();
         let operator = account.start(control.plane(), arguments).await;
@@ -525,6 +531,14 @@ impl Solo {
         writes
             .map(|r| format!("{} {}", r["verb"].as_str().unwrap(), r["requestURI"].as_str().unwrap()))
             .collect()
+    }
+}
+
+impl Drop for Solo {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            say(&format!("what the operator says:\n{}", self.operator.log()));
+        }
     }
 }
 
