@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Response};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
@@ -40,18 +40,23 @@ pub struct Paced<S> {
 }
 
 impl Pace {
-    /// How long this start has to wait. The first restart is free: healthy watches end by themselves now and then.
+    /// How long this start has to wait. Only a watch that the server had opened counts: one that it refused or never
+    /// heard of is paused over by whoever asked for it.
     fn pause(&self, key: &str, now: Instant) -> Duration {
-        let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
-        let pause = match starts.get(key) {
+        match self.starts().get(key) {
             None => Duration::ZERO,
-            Some(before) if now.saturating_duration_since(before.at) > before.pause + HEALTHY => {
-                Duration::ZERO
-            }
+            Some(before) if now.saturating_duration_since(before.at) > HEALTHY => Duration::ZERO,
             Some(before) => (before.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX),
-        };
-        starts.insert(key.to_owned(), Start { at: now, pause });
-        pause
+        }
+    }
+
+    /// The server opened the watch, after this pause.
+    fn opened(&self, key: String, pause: Duration, now: Instant) {
+        self.starts().insert(key, Start { at: now, pause });
+    }
+
+    fn starts(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Start>> {
+        self.starts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -63,9 +68,9 @@ impl<S> Layer<S> for Pace {
     }
 }
 
-impl<S, B> Service<Request<B>> for Paced<S>
+impl<S, B, C> Service<Request<B>> for Paced<S>
 where
-    S: Service<Request<B>>,
+    S: Service<Request<B>, Response = Response<C>>,
     S::Future: Send + 'static,
 {
     type Response = S::Response;
@@ -81,6 +86,7 @@ where
         let pause = self.pace.pause(&key, Instant::now());
         // A request of hyper does nothing until it is polled, so the pause may come between.
         let answer = self.inner.call(request);
+        let pace = self.pace.clone();
         Box::pin(async move {
             if !pause.is_zero() {
                 tracing::warn!(
@@ -90,7 +96,11 @@ where
                 );
                 tokio::time::sleep(pause).await;
             }
-            answer.await
+            let answer = answer.await?;
+            if answer.status().is_success() {
+                pace.opened(key, pause, Instant::now());
+            }
+            Ok(answer)
         })
     }
 }
@@ -130,12 +140,19 @@ mod tests {
             let pause = pace.pause("w", now);
             pauses.push(pause.as_millis());
             now += pause;
+            pace.opened("w".to_owned(), pause, now);
         }
         assert_eq!(pauses, [0, 500, 1000, 2000, 4000, 8000, 16000, 16000]);
-        assert_eq!(
-            pace.pause("w", now + PAUSE_MAX + HEALTHY * 2),
-            Duration::ZERO,
-            "a healthy life resets the pause"
-        );
+        assert_eq!(pace.pause("w", now + HEALTHY * 2), Duration::ZERO, "a healthy life resets the pause");
+    }
+
+    #[test]
+    fn a_watch_that_was_refused_is_not_held_against_the_next() {
+        let pace = Pace::default();
+        let now = Instant::now();
+        pace.opened("w".to_owned(), Duration::ZERO, now);
+        let later = now + HEALTHY * 2;
+        assert_eq!(pace.pause("w", later), Duration::ZERO);
+        assert_eq!(pace.pause("w", later), Duration::ZERO, "however often it is tried");
     }
 }

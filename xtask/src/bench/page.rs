@@ -94,6 +94,7 @@ impl Page {
     fn notes(&self) -> &'static str {
         "A floor is the rate of plain workers that make the same writes, just before and just after imps; the share is\n\
          that of imps in the mean of both. All of it was seen by one watch, and counted in the server's audit log.\n\
+         Three times in a row are the median, the 99th percentile and the longest.\n\
          Best of others: tamcore's patcher, on the same kind of machine and server in another run, so compare shares\n\
          rather than seconds. The original is banzaicloud's imps: 13.7 s for 300 namespaces, 9 to 27 s for one more\n\
          among them, and a deleted target stays away for 300 s."

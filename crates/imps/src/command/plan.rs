@@ -107,8 +107,10 @@ impl<'a> Manifests<'a> {
         while !pending.is_empty() {
             let mut facts = Vec::new();
             for effect in pending.drain(..) {
-                if let Effect::Watch(stream) = effect {
-                    facts.extend(self.listen(&stream));
+                match effect {
+                    Effect::Watch(stream) => facts.extend(self.listen(&stream)),
+                    Effect::Recall(uid, at) => facts.extend(self.recall(uid, &at)),
+                    Effect::Unwatch(_) | Effect::Apply(_) | Effect::Report(..) => {}
                 }
             }
             for fact in facts {
@@ -148,6 +150,12 @@ impl<'a> Manifests<'a> {
         }
         facts.push(Fact::Listed(stream.clone()));
         facts
+    }
+
+    /// What one of our own targets among the manifests holds, as the operator would read it for a failing source.
+    fn recall(&self, uid: Uid, at: &SecretRef) -> Option<Fact> {
+        let view: SourceView = read(self.secrets.get(at)?)?;
+        Some(Fact::Recalled(uid, Ok(view.into())))
     }
 
     fn page(&self, world: &World, plans: &BTreeMap<NamespaceName, Plan>) -> page::Page {

@@ -115,15 +115,21 @@ impl Crank {
         for effect in effects {
             match effect {
                 Effect::Watch(stream) => {
+                    tracing::debug!(%stream, "watching");
                     let listener = listen(self.client.clone(), stream.clone(), self.tell.clone());
                     self.listeners.insert(stream, listener);
                 }
                 Effect::Unwatch(stream) => {
+                    tracing::debug!(%stream, "watching no longer");
                     if let Some(listener) = self.listeners.remove(&stream) {
                         listener.abort();
                     }
                 }
                 Effect::Apply(plan) => {
+                    for step in &plan.steps {
+                        let (verb, secret) = (step.action.verb(), step.action.secret());
+                        tracing::debug!(namespace = %plan.namespace, %secret, verb, because = %step.because, "planned");
+                    }
                     let client = self.client.clone();
                     self.hands.spawn(async move { Event::Outcome(apply::apply(client, plan).await) });
                 }
@@ -137,6 +143,8 @@ impl Crank {
                     });
                 }
                 Effect::Report(standing, notices) => {
+                    let (name, ready) = (&standing.identity.name, &standing.ready);
+                    tracing::debug!(imagepullsecret = %name, reason = %ready.reason, message = ready.message, "reporting");
                     let herald = self.herald.clone();
                     let before = self.statuses.get(&standing.identity.uid).cloned().flatten();
                     self.hands.spawn(async move {

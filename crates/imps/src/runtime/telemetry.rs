@@ -6,9 +6,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::LogFormat;
 
-/// Targets that are held down whatever the level: kube's client prints whole answers at WARN when it cannot decode
-/// them, and an answer may hold a Secret.
-const MUZZLED: &str = "kube_client=error,hyper=warn,hyper_util=warn,rustls=warn,tower=warn";
+/// Targets that are held down whatever the level: kube's client prints whole answers when it cannot decode them, and an
+/// answer may hold a Secret; its watcher quotes the server's words. What either has to say, `imps-cluster` says.
+const MUZZLED: &str = "kube_client=off,kube_runtime=off,hyper=warn,hyper_util=warn,rustls=warn,tower=warn";
 
 /// Starts logging to standard output. `level` is the original's vocabulary: panic, fatal, error, warn, warning, info,
 /// debug, trace.

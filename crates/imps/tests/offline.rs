@@ -1,0 +1,107 @@
+//! The commands that need no cluster, as a person runs them: what they print, and how they end.
+
+#![allow(clippy::unwrap_used, reason = "a command that cannot be run has failed")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn imps(arguments: &[&str]) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    Command::new(env!("CARGO_BIN_EXE_imps"))
+        .current_dir(root)
+        .env("COLUMNS", "200")
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Compares with a file; `UPDATE_CASES=1` writes it anew, for the diff to be read.
+fn golden(name: &str, actual: &str) {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan").join(name);
+    if std::env::var_os("UPDATE_CASES").is_some() {
+        std::fs::write(&path, actual).unwrap();
+    }
+    assert_eq!(actual, std::fs::read_to_string(&path).unwrap(), "{name}");
+}
+
+#[test]
+fn the_example_is_planned_as_its_readme_says() {
+    let output = imps(&["plan", "-f", "examples/sidecar-injection"]);
+    assert!(output.status.success());
+    golden("example.txt", &text(&output));
+}
+
+#[test]
+fn every_kind_of_trouble_is_explained_and_sets_the_exit_code() {
+    let output = imps(&["plan", "-f", "crates/imps/tests/plan/everything.yaml"]);
+    assert_eq!(output.status.code(), Some(1));
+    golden("everything.txt", &text(&output));
+}
+
+#[test]
+fn machines_get_the_same_as_json() {
+    let output = imps(&["plan", "-f", "crates/imps/tests/plan/everything.yaml", "-o", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    golden("everything.json", &text(&output));
+    let page: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let target =
+        page["targets"].as_array().unwrap().iter().find(|target| target["namespace"] == "shop").unwrap();
+    assert_eq!(target["registries"][0]["source"], "access/good");
+    assert_eq!(target["rule"], "namespace label team=a");
+}
+
+#[test]
+fn no_credential_is_ever_printed() {
+    for format in ["table", "json"] {
+        let output = imps(&["plan", "-f", "crates/imps/tests/plan/everything.yaml", "-o", format]);
+        assert!(!text(&output).contains("canary"), "{}", text(&output));
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_named_by_its_place_and_never_quoted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("broken.yaml");
+    std::fs::write(&file, "apiVersion: v1\nkind: Secret\nstringData: {a: [canary\n").unwrap();
+    let output = imps(&["plan", "-f", file.to_str().unwrap()]);
+    let said = text(&output);
+    assert!(!output.status.success() && said.contains("broken.yaml is not valid YAML at line"), "{said}");
+    assert!(!said.contains("canary"), "{said}");
+    let output = imps(&["plan", "-f", "no-such-file.yaml"]);
+    assert!(!output.status.success() && text(&output).contains("cannot read no-such-file.yaml"));
+    let output = imps(&["plan", "-f", "examples/sidecar-injection/10-namespaces.yaml"]);
+    assert!(text(&output).contains("no ImagePullSecret among the manifests"));
+}
+
+#[test]
+fn the_roles_name_the_only_secrets_that_may_be_touched() {
+    let output = imps(&["rbac", "-f", "examples/sidecar-injection", "--service-account", "imps-system/imps"]);
+    assert!(output.status.success());
+    golden("rbac.yaml", &text(&output));
+}
+
+#[test]
+fn the_definition_is_the_file_in_the_repository() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../imps-api/crd.yaml");
+    let file = std::fs::read_to_string(file).unwrap();
+    let (_, definition) = file.split_once('\n').unwrap();
+    assert!(text(&imps(&["crd"])) == definition, "run `cargo xtask codegen`");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let command = format!("{} crd | head -1", env!("CARGO_BIN_EXE_imps"));
+    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output));
+}
+
+#[test]
+fn the_version_is_one_line() {
+    assert_eq!(text(&imps(&["version"])), format!("imps {}\n", env!("CARGO_PKG_VERSION")));
+}
