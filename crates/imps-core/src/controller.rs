@@ -282,7 +282,7 @@ impl Controller {
             let contended = self.hold_back(&mut plan, now);
             self.note(&plan, now);
             if plan.steps.is_empty() {
-                let done = if contended { Done::Failed(Some(REPAIR_PAUSE)) } else { Done::Settled };
+                let done = if contended { Done::Later(REPAIR_PAUSE) } else { Done::Settled };
                 self.queue.done(&namespace, done, spread(&namespace), now);
             } else {
                 effects.push(Effect::Apply(plan));

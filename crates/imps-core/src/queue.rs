@@ -36,6 +36,8 @@ pub enum Done {
     Settled,
     /// The world had changed meanwhile.
     Replan,
+    /// Nothing failed, and something is left to do after this pause.
+    Later(Duration),
     /// Something failed: again after a pause, which is at least this long.
     Failed(Option<Duration>),
 }
@@ -116,6 +118,7 @@ impl Queue {
         match what {
             Done::Settled => self.forget_pause(namespace),
             Done::Replan => self.pause(namespace, REPLAN_PAUSE, failures, now),
+            Done::Later(pause) => self.pause(namespace, pause, failures, now),
             Done::Failed(at_least) => {
                 let pause = backoff(failures, spread).max(at_least.unwrap_or_default());
                 self.pause(namespace, pause, failures.saturating_add(1), now);

@@ -7,12 +7,15 @@
 mod mission {
     pub(crate) mod bad_source;
     pub(crate) mod canary;
+    pub(crate) mod crd;
     pub(crate) mod last_good;
     pub(crate) mod outage;
     pub(crate) mod permission;
     pub(crate) mod process;
     pub(crate) mod proxy;
     pub(crate) mod selection;
+    pub(crate) mod source;
     pub(crate) mod stage;
+    pub(crate) mod status;
     pub(crate) mod target;
 }
