@@ -42,8 +42,9 @@ async fn operate(args: ControllerArgs) -> Result<ExitCode, Error> {
     let (crank, window) = Crank::new(client, settings);
     let admin = admin::serve(&args.metrics_addr, window).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %admin.address(), "imps controller started");
-    crank.turn(stop).await;
+    let end = crank.turn(stop).await;
     admin.stop().await;
+    end?;
     tracing::info!("imps controller stopped");
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ use imps_core::name::Uid;
 use imps_core::world::{Fact, Stream};
 use kube::Client;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::window::{HEARTBEAT, Look, View, Window};
 
@@ -67,8 +67,9 @@ impl Crank {
         (crank, window)
     }
 
-    /// Turns until it is asked to stop, then lets the requests in flight end.
-    pub(crate) async fn turn(mut self, stop: impl Future<Output = ()>) {
+    /// Turns until it is asked to stop, then lets the requests in flight end. It fails when a task panicked: the process
+    /// cannot know what was left undone, so it has to start anew.
+    pub(crate) async fn turn(mut self, stop: impl Future<Output = ()>) -> Result<(), JoinError> {
         let mut stop = std::pin::pin!(stop);
         loop {
             self.window.turn(&self.controller);
@@ -78,14 +79,7 @@ impl Crank {
                 // Outcomes before news: they free places for the next plans and carry what we know first.
                 biased;
                 () = &mut stop => break,
-                Some(done) = self.hands.join_next() => match done {
-                    Ok(event) => event,
-                    Err(error) => {
-                        // A panic in the hands: the process cannot know what was left undone, so it starts anew.
-                        tracing::error!(%error, "a task failed");
-                        return;
-                    }
-                },
+                Some(done) = self.hands.join_next() => done?,
                 Some(look) = self.looks.recv() => {
                     // Whoever asked may have gone away.
                     let _ = look.send(View::of(&self.controller));
@@ -109,6 +103,7 @@ impl Crank {
             self.perform(effects);
         }
         self.drain().await;
+        Ok(())
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
