@@ -125,22 +125,10 @@ pub struct TargetFailure {
 pub struct Notice {
     /// Whether somebody has to look.
     pub warning: bool,
-    /// The reason, a word from [`Notice::REASONS`].
+    /// The reason: one of the original's, or `TargetConflict`.
     pub reason: &'static str,
     /// What happened and what to do.
     pub note: String,
-}
-
-impl Notice {
-    /// All reasons of events: the original's, and `TargetConflict`.
-    pub const REASONS: [&str; 6] = [
-        "Reconciled",
-        "SourceCredentialsError",
-        "SecretReconciliationError",
-        "SecretDeletionError",
-        "ReconciliationFailed",
-        "TargetConflict",
-    ];
 }
 
 impl Standing {
@@ -189,47 +177,65 @@ impl Standing {
     /// What is new since `before`, as events. Nothing is said of what was said before.
     pub fn notices(&self, before: Option<&Standing>) -> Vec<Notice> {
         let mut notices = Vec::new();
-        let mut warn = |reason: &'static str, note: String| {
-            notices.push(Notice { warning: true, reason, note: clip(note) });
+        let mut say = |warning, reason, note: &str| {
+            notices.push(Notice { warning, reason, note: clip(note.to_owned()) });
         };
-        let said = |pick: fn(&Standing) -> &Judgement| before.map(|b| (pick(b).truth, pick(b).reason));
-        let invalid = |s: &Standing| matches!(s.ready.reason, Reason::InvalidSpec | Reason::AccessDenied);
-        if invalid(self) && before.is_none_or(|b| b.ready != self.ready) {
-            warn("ReconciliationFailed", self.ready.message.clone());
+        let unusable = matches!(self.ready.reason, Reason::InvalidSpec | Reason::AccessDenied);
+        if unusable && before.is_none_or(|before| before.ready != self.ready) {
+            say(true, "ReconciliationFailed", &self.ready.message);
         }
-        let troubled = |s: &Standing| -> Vec<(SecretRef, Option<Reason>)> {
-            let bad =
-                s.sources.iter().filter(|source| !matches!(source.reason, None | Some(Reason::Progressing)));
-            bad.map(|source| (source.at.clone(), source.reason)).collect()
-        };
-        let now_troubled = troubled(self);
-        let then_troubled = before.map(troubled).unwrap_or_default();
-        if now_troubled.iter().any(|trouble| !then_troubled.contains(trouble)) {
-            warn("SourceCredentialsError", self.sources_ready.message.clone());
+        let known = before.map(Standing::source_troubles).unwrap_or_default();
+        if self.source_troubles().iter().any(|trouble| !known.contains(trouble)) {
+            say(true, "SourceCredentialsError", &self.sources_ready.message);
         }
-        for (reason, wanted, leaving) in [
-            ("TargetConflict", true, false),
-            ("SecretReconciliationError", false, false),
-            ("SecretDeletionError", false, true),
-        ] {
-            let pick = |s: &Standing| {
-                let of_kind = |f: &&TargetFailure| {
-                    f.leaving == leaving && (f.reason == Reason::TargetConflict) == wanted
-                };
-                s.failures.iter().find(of_kind).map(|f| format!("{}: {}", f.namespace, f.message))
-            };
-            if let Some(note) = pick(self)
-                && before.is_none_or(|b| pick(b).is_none())
-            {
-                warn(reason, note);
+        for kind in [FailureKind::Conflict, FailureKind::Write, FailureKind::Delete] {
+            let first = self.failures.iter().find(|failure| failure.kind() == kind);
+            let news =
+                before.is_none_or(|before| before.failures.iter().all(|failure| failure.kind() != kind));
+            if let Some(failure) = first.filter(|_| news) {
+                say(true, kind.event(), &format!("{}: {}", failure.namespace, failure.message));
             }
         }
-        let was_ready = said(|s| &s.ready).is_some_and(|(truth, _)| truth == Truth::True);
+        let was_ready = before.is_some_and(|before| before.ready.truth == Truth::True);
         if self.ready.truth == Truth::True && !was_ready {
-            let note = clip(self.ready.message.clone());
-            notices.push(Notice { warning: false, reason: "Reconciled", note });
+            say(false, "Reconciled", &self.ready.message);
         }
         notices
+    }
+
+    /// The sources that have been read and are not good, with the reason.
+    fn source_troubles(&self) -> Vec<(&SecretRef, Reason)> {
+        let trouble =
+            |source: &'_ SourceStanding| source.reason.filter(|reason| *reason != Reason::Progressing);
+        self.sources.iter().filter_map(|source| Some((&source.at, trouble(source)?))).collect()
+    }
+}
+
+/// What kind of thing failed in a namespace; each has an event of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FailureKind {
+    Conflict,
+    Write,
+    Delete,
+}
+
+impl FailureKind {
+    fn event(self) -> &'static str {
+        match self {
+            FailureKind::Conflict => "TargetConflict",
+            FailureKind::Write => "SecretReconciliationError",
+            FailureKind::Delete => "SecretDeletionError",
+        }
+    }
+}
+
+impl TargetFailure {
+    fn kind(&self) -> FailureKind {
+        match (self.leaving, self.reason) {
+            (true, _) => FailureKind::Delete,
+            (false, Reason::TargetConflict) => FailureKind::Conflict,
+            (false, _) => FailureKind::Write,
+        }
     }
 }
 
