@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use imps_core::grant::{Exclusion, Grant, Identity, PodTerm, Recipients, Template};
+use imps_core::grant::{Grant, Identity, NamespaceTerms, PodTerm, Recipients, Template};
 use imps_core::name::{SecretName, SecretRef, Uid, is_dns_label, is_dns_subdomain};
 use imps_core::selector::{NamePattern, Selector, SelectorFault, Tags};
 use imps_core::world::{GrantFact, Record, Rejection};
@@ -87,17 +87,19 @@ impl Reader {
         let pod_labels = self.labels("spec.target.namespacesWithPods.labels", &pods.labels);
         let pod_annotations =
             self.annotations("spec.target.namespacesWithPods.annotations", &pods.annotations);
+        let namespaces = &target.namespaces;
         let recipients = Recipients {
-            names: target.namespaces.names.iter().map(NamePattern::new).collect(),
-            labels: self.labels("spec.target.namespaces.labels", &target.namespaces.labels),
-            annotations: self
-                .annotations("spec.target.namespaces.annotations", &target.namespaces.annotations),
+            namespaces: NamespaceTerms {
+                names: namespaces.names.iter().map(NamePattern::new).collect(),
+                labels: self.labels("spec.target.namespaces.labels", &namespaces.labels),
+                annotations: self.annotations("spec.target.namespaces.annotations", &namespaces.annotations),
+            },
             pods: pod_labels
                 .into_iter()
                 .map(PodTerm::Label)
                 .chain(pod_annotations.into_iter().map(PodTerm::Annotation))
                 .collect(),
-            exclude: Exclusion {
+            exclude: NamespaceTerms {
                 names: excluded.names.iter().map(NamePattern::new).collect(),
                 labels: self.labels("spec.target.exclude.labels", &excluded.labels),
                 annotations: self.annotations("spec.target.exclude.annotations", &excluded.annotations),

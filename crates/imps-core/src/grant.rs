@@ -54,26 +54,22 @@ pub struct Template {
 /// Which namespaces get the Secret: any rule selects, `exclude` wins over all of them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Recipients {
-    /// By namespace name.
-    pub names: Vec<NamePattern>,
-    /// By namespace label.
-    pub labels: Vec<Selector>,
-    /// By namespace annotation.
-    pub annotations: Vec<Selector>,
+    /// By what a namespace is.
+    pub namespaces: NamespaceTerms,
     /// By a pod in the namespace.
     pub pods: Vec<PodTerm>,
     /// Who never gets it.
-    pub exclude: Exclusion,
+    pub exclude: NamespaceTerms,
 }
 
-/// Which namespaces never get the Secret.
+/// Rules about namespaces; any of them suffices.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Exclusion {
-    /// By namespace name.
+pub struct NamespaceTerms {
+    /// By name.
     pub names: Vec<NamePattern>,
-    /// By namespace label.
+    /// By label.
     pub labels: Vec<Selector>,
-    /// By namespace annotation.
+    /// By annotation.
     pub annotations: Vec<Selector>,
 }
 
@@ -131,8 +127,7 @@ impl Recipients {
         annotations: &Tags,
         has_pod: impl Fn(&PodTerm) -> bool,
     ) -> Verdict {
-        let by_namespace =
-            first_rule("namespace", &self.names, &self.labels, &self.annotations, name, labels, annotations);
+        let by_namespace = self.namespaces.first_rule("namespace", name, labels, annotations);
         let selected = by_namespace.or_else(|| {
             self.pods.iter().find(|term| has_pod(term)).map(|term| match term {
                 PodTerm::Label(selector) => Rule(format!("pod label {selector}")),
@@ -140,8 +135,7 @@ impl Recipients {
             })
         });
         let Some(selected) = selected else { return Verdict::Unselected };
-        let Exclusion { names, labels: by_label, annotations: by_annotation } = &self.exclude;
-        match first_rule("exclude", names, by_label, by_annotation, name, labels, annotations) {
+        match self.exclude.first_rule("exclude", name, labels, annotations) {
             Some(excluded) => Verdict::Excluded { selected, excluded },
             None => Verdict::Selected(selected),
         }
@@ -149,29 +143,28 @@ impl Recipients {
 
     /// Whether nobody can ever be selected, which is legal and worth saying.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty() && self.labels.is_empty() && self.annotations.is_empty() && self.pods.is_empty()
+        self.namespaces == NamespaceTerms::default() && self.pods.is_empty()
     }
 }
 
-/// The first rule that speaks about the namespace, in the order names, labels, annotations.
-fn first_rule(
-    kind: &str,
-    names: &[NamePattern],
-    by_label: &[Selector],
-    by_annotation: &[Selector],
-    name: &NamespaceName,
-    labels: &Tags,
-    annotations: &Tags,
-) -> Option<Rule> {
-    let named = names.iter().find(|pattern| pattern.matches(name.as_str()));
-    if let Some(pattern) = named {
-        return Some(Rule(format!("{kind} name {pattern}")));
+impl NamespaceTerms {
+    /// The first rule that speaks about the namespace, in the order names, labels, annotations.
+    fn first_rule(
+        &self,
+        kind: &str,
+        name: &NamespaceName,
+        labels: &Tags,
+        annotations: &Tags,
+    ) -> Option<Rule> {
+        if let Some(pattern) = self.names.iter().find(|pattern| pattern.matches(name.as_str())) {
+            return Some(Rule(format!("{kind} name {pattern}")));
+        }
+        if let Some(selector) = self.labels.iter().find(|selector| selector.matches(labels)) {
+            return Some(Rule(format!("{kind} label {selector}")));
+        }
+        let annotated = self.annotations.iter().find(|selector| selector.matches(annotations));
+        annotated.map(|selector| Rule(format!("{kind} annotation {selector}")))
     }
-    if let Some(selector) = by_label.iter().find(|selector| selector.matches(labels)) {
-        return Some(Rule(format!("{kind} label {selector}")));
-    }
-    let annotated = by_annotation.iter().find(|selector| selector.matches(annotations));
-    annotated.map(|selector| Rule(format!("{kind} annotation {selector}")))
 }
 
 #[cfg(test)]
@@ -199,13 +192,13 @@ mod tests {
 
     #[test]
     fn any_rule_selects_and_says_which() {
-        let recipients = Recipients {
+        let namespaces = NamespaceTerms {
             names: vec![NamePattern::new("team-*")],
             labels: vec![label("tier", "web")],
             annotations: vec![label("inject", "true")],
-            pods: vec![PodTerm::Label(label("app", "x"))],
-            exclude: Exclusion::default(),
         };
+        let pods = vec![PodTerm::Label(label("app", "x"))];
+        let recipients = Recipients { namespaces, pods, exclude: NamespaceTerms::default() };
         let none = Tags::new();
         let rule = |verdict| match verdict {
             Verdict::Selected(rule) => rule.to_string(),
@@ -224,11 +217,13 @@ mod tests {
     #[test]
     fn exclude_wins_over_every_rule() {
         let everything = Recipients {
-            names: vec![NamePattern::new("*")],
-            labels: vec![Selector::default()],
-            annotations: vec![Selector::default()],
+            namespaces: NamespaceTerms {
+                names: vec![NamePattern::new("*")],
+                labels: vec![Selector::default()],
+                annotations: vec![Selector::default()],
+            },
             pods: vec![PodTerm::Label(Selector::default())],
-            exclude: Exclusion {
+            exclude: NamespaceTerms {
                 names: vec![NamePattern::new("kube-*")],
                 labels: vec![label("pull", "no")],
                 annotations: vec![label("pull", "never")],

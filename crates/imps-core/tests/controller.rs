@@ -20,7 +20,7 @@ fn stage(namespaces: &[&str]) -> Stage {
     let mut stage = Stage::default();
     let (identity, mut grant) = grant("main", 1);
     grant.sources = vec![SecretRef::new("access", "hub")];
-    grant.recipients.labels = vec![selector("pull=yes")];
+    grant.recipients.namespaces.labels = vec![selector("pull=yes")];
     stage.grants.insert(identity.uid.clone(), (identity, grant, Default::default()));
     let text = docker_config(&[("docker.io", "alice")]);
     stage.sources.insert(SecretRef::new("access", "hub"), SourceText::Text(JSON.to_owned(), text));

@@ -122,7 +122,7 @@ impl Play {
         let mut stage = Stage::default();
         let (identity, mut grant) = grant("main", 1);
         grant.sources = SOURCES.iter().map(|name| SecretRef::new("access", *name)).collect();
-        grant.recipients.labels = vec![selector("pull=yes")];
+        grant.recipients.namespaces.labels = vec![selector("pull=yes")];
         stage.grants.insert(identity.uid.clone(), (identity, grant, Default::default()));
         let mut play = Self { stage, oracle: Oracle::default(), name: "pull" };
         for index in 0..NAMESPACES.len() {

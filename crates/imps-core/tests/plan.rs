@@ -174,10 +174,10 @@ fn read_grant(stage: &mut Stage, words: &[&str]) {
             "exclude" => excluding = true,
             "suspended" => grant.suspended = true,
             "name" if excluding => grant.recipients.exclude.names.push(pattern(next())),
-            "name" => grant.recipients.names.push(pattern(next())),
+            "name" => grant.recipients.namespaces.names.push(pattern(next())),
             "label" if excluding => grant.recipients.exclude.labels.push(selector(next())),
-            "label" => grant.recipients.labels.push(selector(next())),
-            "annotation" => grant.recipients.annotations.push(selector(next())),
+            "label" => grant.recipients.namespaces.labels.push(selector(next())),
+            "annotation" => grant.recipients.namespaces.annotations.push(selector(next())),
             "pod" => grant.recipients.pods.push(support::pod_term(next())),
             other => panic!("no such word in a grant: {other}"),
         }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Namespace;
-use crate::grant::Recipients;
+use crate::grant::{NamespaceTerms, Recipients};
 use crate::name::{NamespaceName, Uid};
 
 type Index = BTreeMap<String, BTreeSet<Uid>>;
@@ -22,7 +22,8 @@ pub struct Reach {
 impl Reach {
     /// Files a grant.
     pub fn learn(&mut self, uid: &Uid, recipients: &Recipients) {
-        let Recipients { names, labels, annotations, pods, exclude: _ } = recipients;
+        let Recipients { namespaces, pods, exclude: _ } = recipients;
+        let NamespaceTerms { names, labels, annotations } = namespaces;
         let mut file = |index: fn(&mut Self) -> &mut Index, anchor: Option<&str>| match anchor {
             Some(anchor) => {
                 index(self).entry(anchor.to_owned()).or_default().insert(uid.clone());
@@ -93,9 +94,9 @@ mod tests {
             annotations in prop::collection::vec(selector(), 0..2),
             on_it in prop::collection::btree_map("[ab]", "[12]", 0..3),
         ) {
-            let recipients = Recipients {
-                names: names.into_iter().map(NamePattern::new).collect(), labels, annotations, ..Recipients::default()
-            };
+            let names = names.into_iter().map(NamePattern::new).collect();
+            let namespaces = NamespaceTerms { names, labels, annotations };
+            let recipients = Recipients { namespaces, ..Recipients::default() };
             let mut reach = Reach::default();
             reach.learn(&"g".into(), &recipients);
             let tags: Tags = on_it;

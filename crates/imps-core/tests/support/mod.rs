@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use imps_core::census::{Pod, PodUid};
 use imps_core::controller::{Controller, Effect, Event, Outcome, Written};
 use imps_core::dockerconfig::{self, Format};
-use imps_core::grant::{Exclusion, Grant, Identity, PodTerm, Recipients, Template};
+use imps_core::grant::{Grant, Identity, PodTerm, Recipients, Template};
 use imps_core::holding::{Sighting, TARGET_TYPE, Version};
 use imps_core::name::{NamespaceName, SecretName, SecretRef, Uid};
 use imps_core::plan::{Action, Plan, Step};
@@ -408,7 +408,7 @@ pub fn grant(name: &str, created_seconds: i64) -> (Identity, Grant) {
         identity: identity.clone(),
         sources: Vec::new(),
         template: Template { name: SecretName::new("pull"), labels: Tags::new(), annotations: Tags::new() },
-        recipients: Recipients { exclude: Exclusion::default(), ..Recipients::default() },
+        recipients: Recipients::default(),
         suspended: false,
     };
     (identity, grant)
