@@ -365,9 +365,8 @@ impl Controller {
         step: &Step,
         written: &Written,
     ) -> Option<Option<TargetState>> {
-        let name = step.action.secret();
-        let known =
-            self.world.holdings(namespace).find(|(n, _)| *n == name).map(|(_, holding)| holding.clone());
+        let at = SecretRef { namespace: namespace.clone(), name: step.action.secret().clone() };
+        let known = self.world.holding(&at).cloned();
         match (&step.action, written) {
             (Action::Create(sealed) | Action::Update(_, sealed), Written::Stands(uid, version)) => {
                 let newer = known.as_ref().is_some_and(|known| known.uid == *uid && known.version > *version);
@@ -383,7 +382,7 @@ impl Controller {
                         immutable: false,
                         deleting: false,
                     };
-                    self.world.hold(namespace, name, Some(holding));
+                    self.world.hold(at, Some(holding));
                 }
                 let room = self.world.room(&step.grant)?;
                 let current =
@@ -393,13 +392,13 @@ impl Controller {
             (Action::Scrub(_), Written::Stands(uid, version)) => {
                 if let Some(known) = known.filter(|known| known.uid == *uid && known.version <= *version) {
                     let holding = Holding { version: *version, legacy_copy: false, ..known };
-                    self.world.hold(namespace, name, Some(holding));
+                    self.world.hold(at, Some(holding));
                 }
                 None
             }
             (Action::Delete(owned), _) => {
                 if known.is_some_and(|known| known.uid == *owned.uid()) {
-                    self.world.hold(namespace, name, None);
+                    self.world.hold(at, None);
                 }
                 let leaving = self.world.room(&step.grant)?.targets().get(namespace);
                 let left =

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::grant::{Grant, Rule, Verdict};
 use crate::holding::{self, Claim, Holding, Owned};
-use crate::name::{GrantName, NamespaceName, SecretName, Uid};
+use crate::name::{GrantName, NamespaceName, SecretName, SecretRef, Uid};
 use crate::reason::Reason;
 use crate::world::{Payload, Room, Sealed, Selection, Stream, TargetState, World};
 
@@ -140,7 +140,7 @@ pub fn plan(world: &World, name: &NamespaceName) -> Plan {
         for secret in wished.iter().copied().chain(others) {
             let contenders: Vec<&Wish<'_>> =
                 wishes.iter().filter(|w| w.grant.template.name == *secret).collect();
-            let holding = world.holdings(name).find(|(n, _)| *n == secret).map(|(_, holding)| holding);
+            let holding = world.holding(&SecretRef { namespace: name.clone(), name: secret.clone() });
             draft.settle(secret, holding, &contenders, &unsure);
         }
     }

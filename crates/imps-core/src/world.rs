@@ -177,7 +177,8 @@ pub struct World {
     pub(crate) rooms: BTreeMap<Uid, Room>,
     namespaces: BTreeMap<NamespaceName, Namespace>,
     sources: BTreeMap<SecretRef, Source>,
-    holdings: BTreeMap<NamespaceName, BTreeMap<SecretName, Holding>>,
+    /// Flat, as most namespaces have one: a map in each would cost ten times the entry.
+    holdings: BTreeMap<SecretRef, Holding>,
     /// How many Secrets of ours stand at each name: a name is watched until the last one is gone.
     ours: BTreeMap<SecretName, usize>,
     census: PodCensus,
@@ -185,7 +186,7 @@ pub struct World {
     streams: BTreeMap<Stream, StreamState>,
     reach: Reach,
     /// Which grants have written something down about a namespace.
-    present: BTreeMap<NamespaceName, BTreeSet<Uid>>,
+    present: BTreeSet<(NamespaceName, Uid)>,
 }
 
 impl World {
@@ -202,7 +203,7 @@ impl World {
             pods_round: 0,
             streams: BTreeMap::new(),
             reach: Reach::default(),
-            present: BTreeMap::new(),
+            present: BTreeSet::new(),
         }
     }
 
@@ -235,7 +236,9 @@ impl World {
 
     /// The Secrets at targets' names in a namespace.
     pub fn holdings(&self, namespace: &NamespaceName) -> impl Iterator<Item = (&SecretName, &Holding)> {
-        self.holdings.get(namespace).into_iter().flatten()
+        let first = SecretRef { namespace: namespace.clone(), name: SecretName::new("") };
+        let rest = self.holdings.range(first..);
+        rest.take_while(move |(at, _)| at.namespace == *namespace).map(|(at, holding)| (&at.name, holding))
     }
 
     /// How many pods the census remembers.
@@ -244,14 +247,14 @@ impl World {
     }
 
     /// The grants that may want something in a namespace or have something there: what a plan has to look at.
-    pub fn candidates(&self, name: &NamespaceName) -> BTreeSet<&Uid> {
+    pub fn candidates<'a>(&'a self, name: &'a NamespaceName) -> BTreeSet<&'a Uid> {
         let mut candidates = self.reach.candidates(name, self.namespaces.get(name));
         let owners = self.holdings(name).filter_map(|(_, holding)| match &holding.owner {
             Owner::Grant(uid) | Owner::Stripped(uid) => self.rooms.get_key_value(uid).map(|(uid, _)| uid),
             Owner::Other { .. } => None,
         });
         candidates.extend(owners);
-        candidates.extend(self.present.get(name).into_iter().flatten());
+        candidates.extend(self.present_in(name));
         candidates
     }
 
@@ -385,10 +388,7 @@ impl World {
                 self.sources.remove(at);
             }
             Stream::Targets(name) => {
-                for holdings in self.holdings.values_mut() {
-                    holdings.remove(name);
-                }
-                self.holdings.retain(|_, holdings| !holdings.is_empty());
+                self.holdings.retain(|at, _| at.name != *name);
                 self.ours.remove(name);
             }
             Stream::Grants | Stream::Namespaces | Stream::Pods { .. } => {}
@@ -418,11 +418,8 @@ impl World {
         self.wake_grant(uid, wake);
         if let Some(room) = self.rooms.remove(uid) {
             for namespace in room.namespaces() {
-                if let Some(grants) = self.present.get_mut(namespace) {
-                    grants.remove(uid);
-                }
+                self.present.remove(&(namespace.clone(), uid.clone()));
             }
-            self.present.retain(|_, grants| !grants.is_empty());
             wake.streams = true;
             self.reach.forget(uid);
             self.ask_census();
@@ -437,8 +434,8 @@ impl World {
         }
         let owned =
             |holding: &Holding| matches!(&holding.owner, Owner::Grant(o) | Owner::Stripped(o) if o == uid);
-        let held = self.holdings.iter().filter(|(_, holdings)| holdings.values().any(owned));
-        wake.bulk.extend(held.map(|(name, _)| name.clone()));
+        let held = self.holdings.iter().filter(|(_, holding)| owned(holding));
+        wake.bulk.extend(held.map(|(at, _)| at.namespace.clone()));
         let Some(room) = self.rooms.get(uid) else { return };
         let mut stale: Vec<NamespaceName> = room.stale().cloned().collect();
         if let Some(grant) = room.grant().filter(|grant| !grant.suspended) {
@@ -483,71 +480,88 @@ impl World {
     fn forget_namespace(&mut self, name: &NamespaceName, wake: &mut Wake) {
         self.namespaces.remove(name);
         wake.gone.insert(name.clone());
-        for uid in self.present.remove(name).unwrap_or_default() {
-            if let Some(room) = self.rooms.get_mut(&uid) {
-                room.set_target(name, None);
-                wake.grants.insert(uid);
-            }
+        let concerned: Vec<Uid> = self.present_in(name).cloned().collect();
+        for uid in concerned {
+            self.set_target(&uid, name, None);
+            wake.grants.insert(uid);
         }
     }
 
     /// Writes down how a grant stands in a namespace; `None` when it wants and has nothing there.
     pub(crate) fn set_target(&mut self, uid: &Uid, namespace: &NamespaceName, state: Option<TargetState>) {
         let Some(room) = self.rooms.get_mut(uid) else { return };
-        let present = state.is_some();
+        let entry = (namespace.clone(), uid.clone());
+        if state.is_some() {
+            self.present.insert(entry)
+        } else {
+            self.present.remove(&entry)
+        };
         room.set_target(namespace, state);
-        if present {
-            self.present.entry(namespace.clone()).or_default().insert(uid.clone());
-        } else if let Some(grants) = self.present.get_mut(namespace) {
-            grants.remove(uid);
-            if grants.is_empty() {
-                self.present.remove(namespace);
-            }
+    }
+
+    fn present_in<'a>(&'a self, name: &'a NamespaceName) -> impl Iterator<Item = &'a Uid> {
+        let rest = self.present.range((name.clone(), Uid::new(""))..);
+        rest.take_while(move |(namespace, _)| namespace == name).map(|(_, uid)| uid)
+    }
+
+    /// Every Secret that is decoded brings its own copies of names that are known already; these are kept once.
+    fn intern(&self, at: &mut SecretRef, holding: &mut Holding) {
+        if let Some((known, _)) = self.namespaces.get_key_value(&at.namespace) {
+            at.namespace = known.clone();
+        }
+        if let Some((known, _)) = self.ours.get_key_value(&at.name) {
+            at.name = known.clone();
+        }
+        if let Owner::Grant(uid) = &mut holding.owner
+            && let Some((known, _)) = self.rooms.get_key_value(uid)
+        {
+            *uid = known.clone();
         }
     }
 
-    fn learn_secret(&mut self, at: SecretRef, holding: Holding, wake: &mut Wake) {
-        let SecretRef { namespace, name } = at;
-        self.see(&Stream::Targets(name.clone()), namespace.to_string());
-        let known = self.holdings.get(&namespace).and_then(|holdings| holdings.get(&name));
+    fn learn_secret(&mut self, mut at: SecretRef, mut holding: Holding, wake: &mut Wake) {
+        self.see(&Stream::Targets(at.name.clone()), at.namespace.to_string());
+        let known = self.holdings.get(&at);
         // News about the same object can be older than what our own write has told us.
         if known.is_some_and(|known| known.uid == holding.uid && known.version > holding.version) {
             return;
         }
         if known != Some(&holding) {
-            self.hold(&namespace, &name, Some(holding));
-            wake.live.insert(namespace);
+            self.intern(&mut at, &mut holding);
+            wake.live.insert(at.namespace.clone());
+            self.hold(at, Some(holding));
         }
     }
 
     fn forget_secret(&mut self, at: &SecretRef, uid: &Uid, version: Version, wake: &mut Wake) {
-        let known = self.holdings.get(&at.namespace).and_then(|holdings| holdings.get(&at.name));
+        let known = self.holdings.get(at);
         if known.is_some_and(|known| known.uid == *uid || known.version < version) {
-            self.hold(&at.namespace, &at.name, None);
+            self.hold(at.clone(), None);
             wake.live.insert(at.namespace.clone());
             wake.streams |= !self.ours.contains_key(&at.name);
         }
     }
 
     /// Writes down what stands at a name, and how many of ours do.
-    pub(crate) fn hold(&mut self, namespace: &NamespaceName, name: &SecretName, holding: Option<Holding>) {
-        let counts = |holding: &Holding| !matches!(holding.owner, Owner::Other { .. });
-        let came = holding.as_ref().is_some_and(counts);
+    pub(crate) fn hold(&mut self, at: SecretRef, holding: Option<Holding>) {
+        let counts = |holding: &Holding| usize::from(!matches!(holding.owner, Owner::Other { .. }));
+        let came = holding.as_ref().map_or(0, counts);
+        let name = at.name.clone();
         let before = match holding {
-            Some(holding) => {
-                self.holdings.entry(namespace.clone()).or_default().insert(name.clone(), holding)
-            }
-            None => self.holdings.get_mut(namespace).and_then(|holdings| holdings.remove(name)),
+            Some(holding) => self.holdings.insert(at, holding),
+            None => self.holdings.remove(&at),
         };
-        if self.holdings.get(namespace).is_some_and(BTreeMap::is_empty) {
-            self.holdings.remove(namespace);
-        }
-        let went = before.as_ref().is_some_and(counts);
+        let went = before.as_ref().map_or(0, counts);
         let count = self.ours.entry(name.clone()).or_insert(0);
-        *count = (*count + usize::from(came)).saturating_sub(usize::from(went));
+        *count = (*count + came).saturating_sub(went);
         if *count == 0 {
-            self.ours.remove(name);
+            self.ours.remove(&name);
         }
+    }
+
+    /// What stands at a name.
+    pub(crate) fn holding(&self, at: &SecretRef) -> Option<&Holding> {
+        self.holdings.get(at)
     }
 
     /// Whether a Secret of ours stands under the name anywhere.
@@ -632,17 +646,11 @@ impl World {
                 }
             }
             Stream::Targets(name) => {
-                let gone: Vec<NamespaceName> = self
-                    .holdings
-                    .iter()
-                    .filter(|(namespace, holdings)| {
-                        holdings.contains_key(name) && !seen.contains(namespace.as_str())
-                    })
-                    .map(|(namespace, _)| namespace.clone())
-                    .collect();
-                for namespace in gone {
-                    self.hold(&namespace, name, None);
-                    wake.live.insert(namespace);
+                let listed = |at: &SecretRef| at.name != *name || seen.contains(at.namespace.as_str());
+                let gone: Vec<SecretRef> = self.holdings.keys().filter(|at| !listed(at)).cloned().collect();
+                for at in gone {
+                    wake.live.insert(at.namespace.clone());
+                    self.hold(at, None);
                 }
                 wake.streams |= !self.ours.contains_key(name);
             }
@@ -669,10 +677,10 @@ impl World {
         }
         // Now it is known which owners do not exist.
         match stream {
-            Stream::Grants => wake.bulk.extend(self.holdings.keys().cloned()),
+            Stream::Grants => wake.bulk.extend(self.holdings.keys().map(|at| at.namespace.clone())),
             Stream::Targets(name) => {
-                let held = self.holdings.iter().filter(|(_, holdings)| holdings.contains_key(name));
-                wake.bulk.extend(held.map(|(namespace, _)| namespace.clone()));
+                let held = self.holdings.keys().filter(|at| at.name == *name);
+                wake.bulk.extend(held.map(|at| at.namespace.clone()));
             }
             Stream::Namespaces | Stream::Pods { .. } | Stream::Source(_) => {}
         }

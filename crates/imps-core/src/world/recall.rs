@@ -29,7 +29,7 @@ pub struct Record {
 
 /// What the cluster holds of ours.
 pub(super) struct Memory<'a> {
-    pub(super) holdings: &'a BTreeMap<NamespaceName, BTreeMap<SecretName, Holding>>,
+    pub(super) holdings: &'a BTreeMap<SecretRef, Holding>,
     /// Whether all targets have been seen.
     pub(super) listed: bool,
 }
@@ -133,18 +133,17 @@ fn is_ours(holding: &Holding, uid: &Uid) -> bool {
 }
 
 fn is_held(memory: &Memory<'_>, at: &SecretRef, uid: &Uid) -> bool {
-    let holding = memory.holdings.get(&at.namespace).and_then(|holdings| holdings.get(&at.name));
-    holding.is_some_and(|holding| is_ours(holding, uid))
+    memory.holdings.get(at).is_some_and(|holding| is_ours(holding, uid))
 }
 
 /// The namespace whose target speaks for all: pristine ones before edited ones, then the content that most agree on,
 /// then the first by name.
 fn elect(uid: &Uid, name: &SecretName, memory: &Memory<'_>) -> Option<NamespaceName> {
     let mut votes: BTreeMap<(bool, Fingerprint), (usize, &NamespaceName)> = BTreeMap::new();
-    for (namespace, holdings) in memory.holdings {
-        if let Some(holding) = holdings.get(name).filter(|holding| is_ours(holding, uid)) {
-            votes.entry((holding.pristine, holding.fingerprint)).or_insert((0, namespace)).0 += 1;
-        }
+    for (at, holding) in
+        memory.holdings.iter().filter(|(at, holding)| at.name == *name && is_ours(holding, uid))
+    {
+        votes.entry((holding.pristine, holding.fingerprint)).or_insert((0, &at.namespace)).0 += 1;
     }
     let best = votes
         .into_iter()
