@@ -3,6 +3,8 @@
 //! The speed of one machine drifts by a factor of two or three within minutes, so a rate says little. Each rate of
 //! imps therefore stands beside a floor of the same run: plain workers that make the same writes and do nothing else.
 
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -119,12 +121,11 @@ fn run_optimised() -> Result<ExitCode> {
     Console::new().begin("building this benchmark with optimisation (the first time takes some minutes)");
     let xtask = product::build("xtask", Profile::Release)?;
     let arguments = std::env::args_os().skip(1);
-    let status = Command::new(xtask).args(arguments).stdin(Stdio::null()).status();
-    let status = status.context("cannot run the benchmark")?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // In place of this process, so that whoever asks this one to stop reaches the one that cleans up.
+    Err(Command::new(xtask).args(arguments).stdin(Stdio::null()).exec()).context("cannot run the benchmark")
 }
 
-async fn measure(imps: &std::path::Path, size: &Size, console: &mut Console) -> Result<Page> {
+async fn measure(imps: &Path, size: &Size, console: &mut Console) -> Result<Page> {
     let begun = Instant::now();
     let mut rig = Rig::start(imps, size.namespaces, console).await?;
     let mut page = Page::new(size.namespaces);

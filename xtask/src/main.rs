@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod codegen;
 mod console;
+mod demo;
 mod interrupt;
 mod lookout;
 mod packages;
@@ -32,6 +33,7 @@ enum Command {
     Test(test::Test),
     #[command(subcommand)]
     Plane(plane::Plane),
+    Demo(demo::Demo),
     Bench(bench::Bench),
     Fmt(check::Format),
     Lint(check::Lint),
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test(command) => return exit(command.run()),
         Command::Plane(command) => command.run(),
+        Command::Demo(command) => return exit(command.run()),
         Command::Bench(command) => return exit(command.run()),
         Command::Fmt(command) => command.run(),
         Command::Lint(command) => command.run(),

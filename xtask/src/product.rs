@@ -37,7 +37,7 @@ pub(crate) fn build(package: &str, profile: Profile) -> Result<PathBuf> {
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let ours = messages.filter(|message| message.pointer("/target/name").is_some_and(|found| found == name));
-    ours.filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from)).last()
+    ours.filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from)).next_back()
 }
 
 #[cfg(test)]

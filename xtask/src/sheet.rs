@@ -1,7 +1,7 @@
 //! Tables for people: columns as wide as they need to be, wrapped by words where the page is too narrow.
 
 /// What fits on every terminal and in a mail.
-const WIDTH: usize = 100;
+pub(crate) const WIDTH: usize = 100;
 /// Between two columns.
 const GAP: &str = "  ";
 

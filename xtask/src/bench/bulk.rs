@@ -18,6 +18,8 @@ use crate::lookout::Sighting;
 
 /// The part of the plain workers' rate that imps must reach.
 const SHARE_MIN: f64 = 0.7;
+/// Floors of one pass that differ by more than this show that something else used the machine.
+const STEADY_MAX: f64 = 1.3;
 /// Requests that end a moment after the last Secret was seen are still to be counted.
 const AFTERMATH: Duration = Duration::from_secs(1);
 
@@ -149,18 +151,20 @@ impl Comparison {
         let share = rate / floor;
         let (writes, most) = (self.account.secret_writes(), self.account.secret_writes_max());
         let requests = self.account.json();
+        let steady = floors[0].max(floors[1]) <= floors[0].min(floors[1]) * STEADY_MAX;
         vec![
             Finding {
                 key: what,
                 what: format!("{what} of {count} namespaces"),
                 imps: format!("{rate:.0}/s in {}", spoken(self.imps.took)),
                 bar: format!("{floor:.0}/s ({:.0}, {:.0}); share ≥ {SHARE_MIN}", floors[0], floors[1]),
-                verdict: Verdict::share(share, share >= SHARE_MIN),
+                verdict: Verdict::share(share, share >= SHARE_MIN, steady),
                 others: others.share,
                 figures: json!({
                     "namespaces": count, "seconds": self.imps.took.as_secs_f64(), "per_second": rate,
                     "first_ms": milliseconds(self.imps.first), "floors_per_second": floors, "share": share,
-                    "share_min": SHARE_MIN, "imps_cpu_seconds": self.cpu.as_secs_f64(), "requests": requests,
+                    "share_min": SHARE_MIN, "steady": steady, "requests": requests,
+                    "imps_cpu_seconds": self.cpu.as_secs_f64(),
                 }),
             },
             Finding {

@@ -21,6 +21,18 @@ impl Others {
     pub(super) const MEMORY: &'static str = "60 MiB";
 }
 
+/// How the table is to be read.
+const NOTES: [&str; 4] = [
+    "A floor is the rate of plain workers that make the same writes, just before and just after imps; the share is \
+     that of imps in the mean of both. Unsteady means that the two are far apart: something else used the machine.",
+    "All was seen by one watch, and counted in the server's audit log. Three times in a row are the median, the 99th \
+     percentile and the longest.",
+    "Best of others is tamcore's patcher, on the same kind of machine and server in another run: compare shares \
+     rather than seconds.",
+    "The original is banzaicloud's imps: 13.7 s for 300 namespaces, then 9 to 27 s for one more, and a deleted target \
+     stays away for 300 s.",
+];
+
 /// Whether a bar was met.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Verdict {
@@ -35,8 +47,13 @@ impl Verdict {
         if met { Self::Met("met".into()) } else { Self::Missed("MISSED".into()) }
     }
 
-    pub(super) fn share(share: f64, met: bool) -> Self {
-        if met { Self::Met(format!("{share:.2}")) } else { Self::Missed(format!("{share:.2} MISSED")) }
+    pub(super) fn share(share: f64, met: bool, steady: bool) -> Self {
+        let note = if steady { "" } else { " unsteady" };
+        if met {
+            Self::Met(format!("{share:.2}{note}"))
+        } else {
+            Self::Missed(format!("{share:.2} MISSED{note}"))
+        }
     }
 }
 
@@ -88,16 +105,9 @@ impl Page {
             [what.clone(), imps.clone(), bar.clone(), verdict.to_string(), (*others).to_owned()]
         });
         let header = ["what", "imps", "floor or bar", "verdict", "best of others"];
-        format!("{}\n{}\n", sheet::render(header, &rows.collect::<Vec<_>>()), self.notes())
-    }
-
-    fn notes(&self) -> &'static str {
-        "A floor is the rate of plain workers that make the same writes, just before and just after imps; the share is\n\
-         that of imps in the mean of both. All of it was seen by one watch, and counted in the server's audit log.\n\
-         Three times in a row are the median, the 99th percentile and the longest.\n\
-         Best of others: tamcore's patcher, on the same kind of machine and server in another run, so compare shares\n\
-         rather than seconds. The original is banzaicloud's imps: 13.7 s for 300 namespaces, 9 to 27 s for one more\n\
-         among them, and a deleted target stays away for 300 s."
+        let table = sheet::render(header, &rows.collect::<Vec<_>>());
+        let notes = NOTES.iter().map(|note| sheet::wrap(note, sheet::WIDTH).join("\n"));
+        format!("{table}\n{}\n", notes.collect::<Vec<_>>().join("\n"))
     }
 
     pub(super) fn json(&self) -> Value {
@@ -111,5 +121,42 @@ impl Page {
         });
         let findings: Map<String, Value> = rows.collect();
         json!({"namespaces": self.namespaces, "missed": self.missed(), "findings": findings})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page() -> Page {
+        let finding = |key, verdict| Finding {
+            key,
+            what: key.to_owned(),
+            imps: "1 ms".into(),
+            bar: "2 ms".into(),
+            verdict,
+            others: "",
+            figures: json!({"ms": 1}),
+        };
+        let mut page = Page::new(5);
+        page.add(vec![
+            finding("fill", Verdict::share(0.52, false, true)),
+            finding("idle", Verdict::of(true)),
+        ]);
+        page.add(vec![finding("resources", Verdict::Told)]);
+        page
+    }
+
+    #[test]
+    fn missed_bars_are_named_in_every_format() {
+        assert_eq!(page().missed(), ["fill"]);
+        assert!(page().table().contains("0.52 MISSED"));
+        assert_eq!(page().json()["missed"], json!(["fill"]));
+        assert_eq!(page().json()["findings"]["resources"], json!({"met": null, "figures": {"ms": 1}}));
+    }
+
+    #[test]
+    fn no_line_of_the_table_is_wider_than_the_page() {
+        assert!(page().table().lines().all(|line| line.chars().count() <= sheet::WIDTH));
     }
 }

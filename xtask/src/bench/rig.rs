@@ -60,7 +60,8 @@ impl Rig {
         let folder = tempfile::tempdir().context("cannot make a folder")?;
         grant(&admin, imps, &write(folder.path(), "imps", &[TARGET])?, "imps").await?;
         grant(&admin, imps, &write(folder.path(), "plain", &FLOORS)?, "plain").await?;
-        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "plain", "namespace": HOME}});
+        let mut account = named("ServiceAccount", "plain");
+        account["metadata"]["namespace"] = json!(HOME);
         manifest::apply(&admin, &[account]).await?;
         let token = plane.service_account_token(HOME, "plain").await?;
         let plain = plane.client_with_token(&token).await?;
