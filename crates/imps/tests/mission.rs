@@ -13,9 +13,11 @@ mod mission {
     pub(crate) mod permission;
     pub(crate) mod process;
     pub(crate) mod proxy;
+    pub(crate) mod read;
     pub(crate) mod selection;
     pub(crate) mod source;
     pub(crate) mod stage;
     pub(crate) mod status;
     pub(crate) mod target;
+    pub(crate) mod wait;
 }

@@ -6,7 +6,9 @@ use imps_core::name::SecretRef;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
-use super::stage::{Login, Scene, auths, condition, docker_config, eventually, kubelet_uses};
+use super::read::{auths, condition, docker_config, kubelet_uses};
+use super::stage::{Login, Scene};
+use super::wait::eventually;
 
 const ROBOT: Login<'_> = ("robot", "good");
 const IMAGE: &str = "good.example/app";

@@ -1,45 +1,50 @@
 //! Nothing of a credential gets out: unique strings go in through every door, and are searched for everywhere.
 
+use std::collections::BTreeSet;
+
 use base64::Engine;
-use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE};
+use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD};
 use imps_core::dockerconfig::Format;
 use k8s_openapi::api::core::v1::{Event, Namespace, Secret};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 
-use super::stage::{Scene, Solo, can_play, docker_config};
+use super::read::docker_config;
+use super::stage::{Scene, Solo, can_play};
 
-/// A string that occurs nowhere by chance, with characters that URLs and JSON escape.
+/// The beginning of each canary, which has only letters and digits: it survives escaping, and base64 of it is the same
+/// whatever stands around it.
+const CORE_CHARS: usize = 20;
+
+/// A string that occurs nowhere by chance. It ends in characters that URLs and JSON escape.
 fn canary(word: &str) -> String {
-    format!("Ca{word}%/+\"{:x}Q", u32::from_be_bytes(*b"nary") ^ u32::try_from(word.len()).unwrap())
+    let core = format!("Ca{word}xQ7vK3mZ9wTf5LrB2pY8");
+    format!("{}%/+\"{word}", &core[..CORE_CHARS])
 }
 
-/// Every way in which a canary may be written down.
-fn forms(canary: &str) -> Vec<String> {
-    let mut forms = vec![canary.to_owned()];
-    let json = json!(canary).to_string();
-    forms.push(json[1..json.len() - 1].to_owned());
-    let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
-    forms.extend([hex.to_uppercase(), hex]);
-    let escaped = |plain: fn(u8) -> bool| -> String {
-        canary
-            .bytes()
-            .map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") })
-            .collect()
-    };
-    forms.push(escaped(|b| b.is_ascii_alphanumeric()));
-    forms.push(escaped(|b| b.is_ascii_alphanumeric() || b == b'/' || b == b'+'));
-    // In the middle of a longer text, base64 has three alignments; the characters at the edges hold neighbours' bits.
+/// Every way in which the core of a canary may be written down.
+fn forms(canary: &str) -> BTreeSet<String> {
+    let core = &canary[..CORE_CHARS];
+    let hex: String = core.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let once = base64_forms(core);
+    // A login is in base64 inside of a docker config, which is in base64 inside of a Secret.
+    let twice = once.iter().flat_map(|form| base64_forms(form)).collect::<Vec<_>>();
+    let plain = [core.to_owned(), hex.to_uppercase(), hex];
+    plain.into_iter().chain(once).chain(twice).collect()
+}
+
+/// In the middle of a longer text, base64 has three alignments; the characters at the edges hold neighbours' bits.
+fn base64_forms(text: &str) -> Vec<String> {
+    let mut forms = Vec::new();
     for before in 0..3 {
-        for engine in [BASE64_STANDARD_NO_PAD, base64::prelude::BASE64_URL_SAFE_NO_PAD] {
-            let encoded = engine.encode([vec![0; before], canary.into()].concat());
-            let whole = encoded.len() - usize::from((before + canary.len()) % 3 != 0);
-            forms.push(encoded[before * 4_usize.div_ceil(3).min(2)..whole].to_owned());
+        for engine in [BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD] {
+            let encoded = engine.encode([vec![0; before], text.into()].concat());
+            let skip = (before * 8).div_ceil(6);
+            let whole = encoded.len() - usize::from(!(before + text.len()).is_multiple_of(3));
+            forms.push(encoded[skip..whole].to_owned());
         }
     }
-    forms.sort();
-    forms.dedup();
     forms
 }
 
@@ -71,7 +76,10 @@ fn the_search_finds_a_canary_in_every_form() {
         BASE64_STANDARD.encode(format!("user12:{canary}")),
         BASE64_URL_SAFE.encode(format!("{canary}:x")),
         canary.bytes().map(|byte| format!("{byte:02x}")).collect(),
-        "a?b=Catest%25%2F%2B%22".to_owned() + &canary[10..],
+        canary.bytes().map(|byte| format!("{byte:02X}")).collect(),
+        BASE64_STANDARD.encode(docker_config(&[("reg.example", ("robot", &canary))])),
+        BASE64_STANDARD
+            .encode(json!({"auth": BASE64_STANDARD.encode(format!("robot:{canary}"))}).to_string()),
     ];
     for text in texts {
         let places = [("here".to_owned(), format!("before {text} after"))];
@@ -95,7 +103,7 @@ async fn no_credential_is_seen_outside_of_sources_and_targets_at_any_log_level()
 
     // The credentials are where they belong, so the search looks for the right thing.
     let shop = scene.name("shop");
-    let target = String::from_utf8(super::stage::content(&scene.target(&shop).await.unwrap())).unwrap();
+    let target = String::from_utf8(super::read::content(&scene.target(&shop).await.unwrap())).unwrap();
     places.push(("the target".to_owned(), target));
     let found = find(&canaries, &places);
     assert!(found.iter().any(|found| found.contains("the target")), "{found:?}");
@@ -142,7 +150,8 @@ async fn play(solo: &mut Solo) -> Vec<String> {
     let colonless = BASE64_STANDARD.encode(next("colonless"));
     let bad = json!({"auths": {
         "a.example": {"auth": url_safe}, "b.example": {"auth": colonless}, "c.example": next("text"),
-        "d.example": {"identitytoken": next("identity")}, next("badkey"): {"username": "u", "password": next("unkeyed")},
+        "d.example": {"identitytoken": next("identity")},
+        next("badkey"): {"username": "u", "password": next("unkeyed")},
         "e.example": {"username": [next("list")], "password": "p"}, "f.example": {"auth": next("rawauth")},
         "g.example": {"username": "x:y", "password": next("colon")},
     }})

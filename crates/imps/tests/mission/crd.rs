@@ -1,4 +1,4 @@
-//! The custom resource itself, without any operator: objects of the original are taken as they are, nonsense is refused.
+//! The custom resource itself, without any operator: objects of the original are taken as they are, nonsense is not.
 
 use imps_api::keys;
 use imps_testbed::fresh_name;
@@ -76,7 +76,8 @@ async fn a_status_of_the_original_is_kept_and_is_no_part_of_the_spec() {
     let made = api.create(&PostParams::default(), &object(&minimal())).await.unwrap();
     let name = made.metadata.name.unwrap();
     let status = json!({
-        "status": "Ready", "reason": "", "lastSuccessfulReconciliation": "2022-11-04T12:00:00Z", "validitySeconds": 43200,
+        "status": "Ready", "reason": "",
+        "lastSuccessfulReconciliation": "2022-11-04T12:00:00Z", "validitySeconds": 43200,
         "managedNamespaces": ["a", "b"], "sourceSecretStatus": {"registry-access.ecr": "Ok"},
     });
     let patch = Patch::Merge(json!({ "status": status }));

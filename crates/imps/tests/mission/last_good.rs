@@ -8,7 +8,9 @@ use imps_core::dockerconfig::Format;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
-use super::stage::{Login, Scene, Solo, always, docker_config, kubelet_uses, registries, version};
+use super::read::{docker_config, kubelet_uses, registries, version};
+use super::stage::{Login, Scene, Solo};
+use super::wait::always;
 
 const ROBOT: Login<'_> = ("robot", "first");
 const NEXT: Login<'_> = ("robot", "second");
@@ -88,7 +90,7 @@ async fn what_the_user_takes_away_goes_at_once() {
 }
 
 async fn has_registries(scene: &Scene, namespace: &str, wanted: &[&str]) -> Secret {
-    super::stage::eventually(&format!("{namespace} has logins for {wanted:?}"), async || {
+    super::wait::eventually(&format!("{namespace} has logins for {wanted:?}"), async || {
         let secret = scene.target(namespace).await.ok_or("there is no Secret")?;
         let found = registries(&secret);
         if found.iter().eq(wanted) { Ok(secret) } else { Err(format!("{found:?}")) }
@@ -210,7 +212,7 @@ async fn targets(scene: &Scene, words: &[&str], namespaces: &[&str]) -> Vec<(Str
 }
 
 async fn late_target(scene: &Scene, namespace: &str, word: &str) -> Secret {
-    super::stage::eventually(&format!("{namespace} gets what {word} last gave"), async || {
+    super::wait::eventually(&format!("{namespace} gets what {word} last gave"), async || {
         let secret = scene.secrets(namespace).get_opt(&scene.name(word)).await.unwrap();
         secret.ok_or_else(|| "there is no Secret".to_owned())
     })
@@ -218,7 +220,7 @@ async fn late_target(scene: &Scene, namespace: &str, word: &str) -> Secret {
 }
 
 async fn rotated(scene: &Scene, namespace: &str, word: &str) -> Secret {
-    super::stage::eventually(&format!("{namespace} gets the rotation beside {word}"), async || {
+    super::wait::eventually(&format!("{namespace} gets the rotation beside {word}"), async || {
         let secret = scene.secrets(namespace).get(&scene.name(word)).await.unwrap();
         let uses = kubelet_uses(&secret, "c.example/app")?;
         if uses == [("robot".to_owned(), "second".to_owned())] {

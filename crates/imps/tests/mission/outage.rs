@@ -7,7 +7,9 @@ use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use super::proxy::{Mode, Proxy};
-use super::stage::{Login, Scene, Solo, condition, eventually, is_true, say};
+use super::read::{condition, is_true};
+use super::stage::{Login, Scene, Solo};
+use super::wait::{eventually, say};
 
 const ROBOT: Login<'_> = ("robot", "first");
 const NEXT: Login<'_> = ("robot", "second");
@@ -54,7 +56,7 @@ async fn a_crash_of_the_api_server_is_survived_and_caught_up_with() {
     }
     for round in ["one", "two"] {
         solo.control.kill_apiserver();
-        super::stage::always(Duration::from_secs(1), "alive while the server is away", async || {
+        super::wait::always(Duration::from_secs(1), "alive while the server is away", async || {
             is_alive(&solo, pid).await;
             Ok(())
         })
@@ -71,7 +73,7 @@ async fn a_crash_of_the_api_server_is_survived_and_caught_up_with() {
     assert_eq!(scene.target(&shop).await.unwrap(), before, "nothing was written anew");
     let log = solo.operator.log();
     let expired = log.lines().filter(|line| line.contains("HTTP 410")).count();
-    let failed = log.lines().filter(|line| line.contains("watch failed")).count();
+    let failed = log.lines().filter(|line| line.contains("cannot watch")).count();
     say(&format!("{failed} watch failures, {expired} of them because the version was too old"));
     assert!(failed < 80, "tries are spaced: {failed}");
 }
@@ -86,7 +88,7 @@ async fn an_api_server_that_hangs_is_survived_and_caught_up_with() {
     // A change is under way when it stops.
     scene.source("hub", &[("reg.example", NEXT)]).await;
     solo.control.pause_apiserver().unwrap();
-    super::stage::always(HANGS, "alive while the server hangs", async || {
+    super::wait::always(HANGS, "alive while the server hangs", async || {
         is_alive(&solo, pid).await;
         Ok(())
     })
@@ -207,7 +209,7 @@ async fn in_trouble(what: &str, trouble: Mode) {
     proxy.set(trouble);
     let before = proxy.requests();
     let late = team_namespace(scene, "late").await;
-    super::stage::always(TROUBLE_LASTS, what, async || {
+    super::wait::always(TROUBLE_LASTS, what, async || {
         is_alive(&solo, pid).await;
         Ok(())
     })

@@ -10,7 +10,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::stage::{Login, Scene, Solo, binary, can_play, say};
+use super::stage::{Login, Scene, Solo, binary, can_play};
+use super::wait::say;
 
 const ROBOT: Login<'_> = ("robot", "first");
 const NEXT: Login<'_> = ("robot", "second");
@@ -117,7 +118,7 @@ async fn live(solo: &mut Solo, spec: Value) {
         scene.source("hub", &[("reg.example", NEXT)]).await;
         scene.ready_in(&grant, &[&yard]).await;
     }
-    super::stage::eventually("an event is counted up", async || {
+    super::wait::eventually("an event is counted up", async || {
         let events = scene.events(&grant).await;
         if events.iter().any(|(_, _, count)| *count > 1) { Ok(()) } else { Err(format!("{events:#?}")) }
     })
@@ -150,7 +151,9 @@ async fn create_is_needed(scene: &Scene) {
     let mut role = serde_json::to_value(role).unwrap();
     role["apiVersion"] = json!("rbac.authorization.k8s.io/v1");
     role["kind"] = json!("ClusterRole");
-    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": scene.home}});
+    let account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": scene.home},
+    });
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
@@ -159,7 +162,7 @@ async fn create_is_needed(scene: &Scene) {
     manifest::apply(&scene.client, &[account, role, binding]).await.unwrap();
     let client = scene.client_of(&scene.home, &name).await;
     let secrets = Api::<Secret>::namespaced(client, &shop);
-    super::stage::eventually("the role is known", async || match secrets.get_opt(&scene.secret).await {
+    super::wait::eventually("the role is known", async || match secrets.get_opt(&scene.secret).await {
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
     })

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::stage::{Login, Scene, Solo, binary, can_play, eventually, say};
+use super::stage::{Login, Scene, Solo, binary, can_play};
+use super::wait::{eventually, say};
 
 const ROBOT: Login<'_> = ("robot", "first");
 
@@ -145,9 +146,9 @@ async fn sigterm_ends_it_within_five_seconds_also_in_the_middle_of_a_fan_out() {
     })
     .await;
     say(&format!("{NAMESPACES} namespaces with a restart in between: {:.0?}", start.elapsed()));
-    let status = scene.status(&grant, "ready", |status| super::stage::is_true(status, "Ready")).await;
+    let status = scene.status(&grant, "ready", |status| super::read::is_true(status, "Ready")).await;
     assert_eq!(status["targets"]["synced"], NAMESPACES);
-    let managed: Vec<&str> = super::stage::texts(&status["managedNamespaces"]).collect();
+    let managed: Vec<&str> = super::read::texts(&status["managedNamespaces"]).collect();
     assert_eq!(managed.len(), 101, "a hundred and a note");
     assert_eq!(managed[100], "(and 200 more, see status.targets)");
     let patches =

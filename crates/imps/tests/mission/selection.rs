@@ -8,7 +8,8 @@ use imps_core::name::SecretRef;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::stage::{Login, SCENE, Scene, always, assert_prompt};
+use super::stage::{Login, SCENE, Scene};
+use super::wait::{always, assert_prompt};
 
 const ROBOT: Login<'_> = ("robot", "secret:with a colon");
 const IMAGE: &str = "reg.example/team/app:1";
@@ -36,7 +37,10 @@ fn cases(id: &str) -> Vec<Case> {
         selector["matchAnnotations"][SCENE] = json!(id);
         json!({"namespaces": {"annotations": [selector]}})
     };
-    let all_but = |exclude: Value| json!({"namespaces": {"labels": [{"matchLabels": {SCENE: id}}]}, "exclude": exclude});
+    let all_but = |exclude: Value| {
+        let mine = json!({"matchLabels": {SCENE: id}});
+        json!({"namespaces": {"labels": [mine]}, "exclude": exclude})
+    };
     let where_ = |key: &str, operator: &str, values: Value| {
         let mut expression = json!({"key": key, "operator": operator});
         if values.is_array() {

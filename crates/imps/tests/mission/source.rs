@@ -4,7 +4,9 @@ use imps_core::dockerconfig::Format;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
-use super::stage::{Login, Scene, content, eventually, kubelet_uses, registries, texts};
+use super::read::{content, kubelet_uses, registries, texts};
+use super::stage::{Login, Scene};
+use super::wait::eventually;
 
 const FIRST: Login<'_> = ("first", "f:1");
 const SECOND: Login<'_> = ("second", "s:2");
@@ -132,6 +134,6 @@ async fn a_source_that_is_listed_twice_counts_once_and_that_is_said() {
     let grant = scene.grant("g", &["hub", "hub"], names(&[&shop])).await;
     let status = scene.ready_in(&grant, &[&shop]).await;
     assert_eq!(status["sources"].as_array().unwrap().len(), 1);
-    let message = super::stage::condition(&status, "Ready").unwrap()["message"].as_str().unwrap();
+    let message = super::read::condition(&status, "Ready").unwrap()["message"].as_str().unwrap();
     assert!(message.contains("credentials[1] is listed twice"), "{message}");
 }

@@ -5,13 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use imps_api::keys;
 use imps_cluster::rules::{Needs, roles};
 use imps_core::dockerconfig::Format;
-use imps_core::kubelet::{Offer, PullSecret, lookup};
-use imps_core::name::SecretRef;
+use imps_core::name::{SecretRef, is_dns_subdomain};
 use imps_testbed::binaries::Binaries;
 use imps_testbed::{ControlPlane, Operator, Options, Plane, Run, fresh_name, manifest, skip_or_fail};
 use k8s_openapi::ByteString;
@@ -25,12 +24,8 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::{MutexGuard, OnceCell};
 
-/// How long a thing may take that is to happen. Far more than it takes: two cores are shared with everything else.
-const WITHIN: Duration = Duration::from_secs(20);
-/// How often it is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How soon an effect has to be seen that is promised to be prompt.
-pub(crate) const PROMPT: Duration = Duration::from_secs(1);
+use super::read::{docker_config, is_true, kubelet_uses, texts};
+use super::wait::{eventually, say};
 
 /// A label on all that a scene makes.
 pub(crate) const SCENE: &str = "scene";
@@ -199,7 +194,10 @@ impl Scene {
         // The default ServiceAccount comes a moment after its namespace.
         eventually("the pod is admitted", async || match pods.create(&PostParams::default(), &pod).await {
             Err(kube::Error::Api(status)) if status.code == 403 => Err(status.message.clone()),
-            answer => Ok(drop(answer.unwrap())),
+            answer => {
+                answer.unwrap();
+                Ok(())
+            }
         })
         .await;
         name
@@ -605,115 +603,6 @@ impl Account {
     }
 }
 
-// === waiting ===
-
-/// Looks again and again until it holds; what was seen last is in the failure.
-pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Result<T, String>) -> T {
-    within(WITHIN, what, look).await
-}
-
-/// As [`eventually`], with another limit.
-pub(crate) async fn within<T>(
-    limit: Duration,
-    what: &str,
-    mut look: impl AsyncFnMut() -> Result<T, String>,
-) -> T {
-    let start = Instant::now();
-    loop {
-        match look().await {
-            Ok(value) => return value,
-            Err(state) if start.elapsed() > limit => {
-                panic!("not within {limit:?}: {what}\nlast seen: {state}");
-            }
-            Err(_) => tokio::time::sleep(LOOK_EVERY).await,
-        }
-    }
-}
-
-/// Watches for a while that something holds all the time: absence has no event to wait for.
-pub(crate) async fn always(during: Duration, what: &str, mut look: impl AsyncFnMut() -> Result<(), String>) {
-    let start = Instant::now();
-    while start.elapsed() < during {
-        if let Err(state) = look().await {
-            panic!("did not hold for {during:?}: {what}\nseen: {state}");
-        }
-        tokio::time::sleep(LOOK_EVERY * 5).await;
-    }
-}
-
-/// Prints how long something took and holds it to the promise. The best of a few: a busy machine may delay one.
-pub(crate) fn assert_prompt(what: &str, took: &[Duration]) {
-    let best = took.iter().min().copied().unwrap_or_default();
-    say(&format!("{what}: {took:.0?}"));
-    assert!(best < PROMPT, "{what} took {took:?}");
-}
-
-/// A line for the person who reads the output of the tests.
-#[expect(clippy::print_stdout, reason = "the one place where scenes tell what they measured")]
-pub(crate) fn say(line: &str) {
-    println!("{line}");
-}
-
-// === reading ===
-
-/// The logins that the kubelet would try for an image, in order, if the pod had this Secret alone.
-pub(crate) fn kubelet_uses(secret: &Secret, image: &str) -> Result<Vec<(String, String)>, String> {
-    let secret_type = secret.type_.as_deref().unwrap_or_default();
-    let bytes = content(secret);
-    let attempts =
-        lookup(&[PullSecret { secret_type, data: &bytes }], image).map_err(|error| error.to_string())?;
-    let logins = attempts.iter().map(|attempt| match &attempt.offer {
-        Offer::Login(login) => (login.username.clone(), login.password.reveal().to_owned()),
-        other => (format!("{other:?}"), String::new()),
-    });
-    Ok(logins.collect())
-}
-
-/// The bytes of the docker config in a target.
-pub(crate) fn content(secret: &Secret) -> Vec<u8> {
-    let bytes = secret.data.as_ref().and_then(|data| data.get(Format::DockerConfigJson.data_key()));
-    bytes.map(|bytes| bytes.0.clone()).unwrap_or_default()
-}
-
-/// The registries that a target has a login for, as spelled.
-pub(crate) fn registries(secret: &Secret) -> BTreeSet<String> {
-    let document: Value = serde_json::from_slice(&content(secret)).unwrap();
-    document["auths"].as_object().unwrap().keys().cloned().collect()
-}
-
-/// A docker config with these logins.
-pub(crate) fn docker_config(entries: &[Entry<'_>]) -> String {
-    json!({ "auths": auths(entries) }).to_string()
-}
-
-/// The entries of a docker config.
-pub(crate) fn auths(entries: &[Entry<'_>]) -> Value {
-    let entry = |(registry, (user, password)): &Entry<'_>| {
-        ((*registry).to_owned(), json!({"username": user, "password": password}))
-    };
-    Value::Object(entries.iter().map(entry).collect())
-}
-
-/// The condition of this type.
-pub(crate) fn condition<'s>(status: &'s Value, kind: &str) -> Option<&'s Value> {
-    status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
-}
-
-/// Whether the condition is there and True.
-pub(crate) fn is_true(status: &Value, kind: &str) -> bool {
-    condition(status, kind).is_some_and(|condition| condition["status"] == "True")
-}
-
-/// The texts of a list.
-pub(crate) fn texts(list: &Value) -> impl Iterator<Item = &str> {
-    list.as_array().into_iter().flatten().filter_map(Value::as_str)
-}
-
-/// What happened to the object since: its UID and version.
-pub(crate) fn version(secret: &Secret) -> (String, String) {
-    (secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default())
-}
-
 // === setting ===
 
 /// The custom resource.
@@ -735,7 +624,8 @@ async fn install(client: &Client) {
     .await;
 }
 
-/// Removes what earlier runs left on a control plane that outlives them: their operator is gone, their rights are not ours.
+/// Removes what earlier runs left on a control plane that outlives them: their operator is gone, and their rights are
+/// not ours.
 async fn sweep(client: &Client) {
     /// No run takes longer.
     const RUN_MAX_SECONDS: i64 = 15 * 60;
@@ -752,14 +642,15 @@ async fn sweep(client: &Client) {
 
 fn needs(spec: &Value) -> Needs {
     let mut needs = Needs::default();
-    if let Some(name) =
-        spec["target"]["secret"]["name"].as_str().filter(|name| imps_core::name::is_dns_subdomain(name))
-    {
+    if let Some(name) = spec["target"]["secret"]["name"].as_str().filter(|name| is_dns_subdomain(name)) {
         needs.targets.insert(name.into());
     }
     for source in spec["registry"]["credentials"].as_array().into_iter().flatten() {
         let text = |key: &str| source[key].as_str().unwrap_or_default();
-        needs.sources.insert(SecretRef::new(text("namespace"), text("name")));
+        // No role can name what is no name.
+        if is_dns_subdomain(text("name")) {
+            needs.sources.insert(SecretRef::new(text("namespace"), text("name")));
+        }
     }
     needs.pods = spec["target"]["namespacesWithPods"].is_object();
     needs

@@ -7,7 +7,9 @@ use futures::StreamExt;
 use kube::api::{DynamicObject, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 
-use super::stage::{Login, Scene, Solo, always, condition, eventually, is_true, texts, version};
+use super::read::{condition, is_true, texts, version};
+use super::stage::{Login, Scene, Solo};
+use super::wait::{always, eventually};
 
 const ROBOT: Login<'_> = ("robot", "first");
 const NEXT: Login<'_> = ("robot", "second");

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use futures::StreamExt;
 use imps_api::keys;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 
-use super::stage::{
-    Login, Scene, Solo, always, assert_prompt, condition, docker_config, eventually, is_true, kubelet_uses,
-    texts, version,
-};
+use super::read::{condition, docker_config, is_true, kubelet_uses, texts, version};
+use super::stage::{Login, Scene, Solo};
+use super::wait::{always, assert_prompt, eventually};
 
 const ROBOT: Login<'_> = ("robot", "first");
 const NEXT: Login<'_> = ("robot", "second");
@@ -321,17 +321,21 @@ async fn a_new_name_is_given_before_the_old_one_is_taken() {
     let grant = scene.grant("g", &["hub"], named(&[&shop])).await;
     scene.has_login(&shop, IMAGE, ROBOT).await;
     let renamed = scene.name("renamed");
-    scene.edit_grant(&grant, json!({"target": {"secret": {"name": renamed}}})).await;
     let secrets = scene.secrets(&shop);
-    eventually("the old one goes", async || {
-        if scene.target(&shop).await.is_some() {
-            return Err("it is there".to_owned());
+    let since =
+        secrets.list_metadata(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+    let mut changes = std::pin::pin!(secrets.watch(&WatchParams::default(), &since).await.unwrap());
+    scene.edit_grant(&grant, json!({"target": {"secret": {"name": renamed}}})).await;
+    // The server tells changes in the order in which they were made.
+    let mut order = Vec::new();
+    while order.len() < 2 {
+        match tokio::time::timeout(Duration::from_secs(20), changes.next()).await.unwrap().unwrap().unwrap() {
+            WatchEvent::Added(secret) => order.push(("made", secret.name_any())),
+            WatchEvent::Deleted(secret) => order.push(("deleted", secret.name_any())),
+            _ => {}
         }
-        // Looked at after the old one was gone, so it must have come before.
-        assert!(secrets.get_opt(&renamed).await.unwrap().is_some(), "a moment without any secret");
-        Ok(())
-    })
-    .await;
+    }
+    assert_eq!(order, [("made", renamed.clone()), ("deleted", scene.secret.clone())]);
     let secret = secrets.get(&renamed).await.unwrap();
     assert_eq!(kubelet_uses(&secret, IMAGE).unwrap(), [("robot".to_owned(), "first".to_owned())]);
     let status = scene.ready_in(&grant, &[&shop]).await;
