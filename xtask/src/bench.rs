@@ -45,7 +45,8 @@ const NAMESPACES_QUICK: usize = 1_000;
 /// machine for the ServiceAccounts of new namespaces. Other work on the machine spoils single figures, but hardly
 /// the ratios.
 ///
-/// Exit code 1 says that a bar was missed; the last lines name it.
+/// Exit code 1 says that a bar was missed, or could not be judged because the machine was too busy; the last line names
+/// it.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  cargo xtask bench --quick\n  cargo xtask bench --namespaces 3000 -o json"

@@ -74,6 +74,13 @@ impl Lookout {
         self.book().sightings.get(namespace)?.last().cloned()
     }
 
+    /// The latest version that was seen anywhere.
+    pub(crate) fn newest(&self) -> u64 {
+        let book = self.book();
+        let seen = book.sightings.values().filter_map(|seen| seen.last());
+        seen.map(|sighting| sighting.version).max().unwrap_or_default()
+    }
+
     /// The UIDs of all that stand, by namespace.
     pub(crate) fn uids(&self) -> BTreeMap<String, String> {
         let book = self.book();

@@ -162,8 +162,8 @@ pub struct ImagePullSecretStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "date_time")]
     pub last_successful_reconciliation: Option<Timestamp>,
-    /// ValiditySeconds is how long the credentials are valid from LastSuccessfulReconciliation on; absent for logins that
-    /// do not expire.
+    /// ValiditySeconds is how long the credentials are valid from LastSuccessfulReconciliation on; absent for logins
+    /// that do not expire.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub validity_seconds: i32,
     /// ManagedNamespaces are the namespaces that have the Secret; a long list ends with how many more there are.

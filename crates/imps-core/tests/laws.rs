@@ -90,8 +90,8 @@ impl Oracle {
 }
 
 impl Oracle {
-    /// A new process knows what the sources say and what the targets hold. What a broken source had given and an earlier
-    /// one overrode stands nowhere, so nobody loses it either.
+    /// A new process knows what the sources say and what the targets hold. What a broken source had given and an
+    /// earlier one overrode stands nowhere, so nobody loses it either.
     fn restart(&mut self) {
         let winner: BTreeMap<String, usize> = {
             let mut winner = BTreeMap::new();

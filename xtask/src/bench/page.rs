@@ -24,7 +24,8 @@ impl Others {
 /// How the table is to be read.
 const NOTES: [&str; 4] = [
     "A floor is the rate of plain workers that make the same writes, just before and just after imps; the share is \
-     that of imps in the mean of both. Unsteady means that the two are far apart: something else used the machine.",
+     that of imps in the mean of both. Unsteady: the two are far \
+     apart, because something else used the machine, and nothing was shown.",
     "All was seen by one watch, and counted in the server's audit log. Three times in a row are the median, the 99th \
      percentile and the longest.",
     "Best of others is tamcore's patcher, on the same kind of machine and server in another run: compare shares \
@@ -48,11 +49,11 @@ impl Verdict {
     }
 
     pub(super) fn share(share: f64, met: bool, steady: bool) -> Self {
-        let note = if steady { "" } else { " unsteady" };
-        if met {
-            Self::Met(format!("{share:.2}{note}"))
-        } else {
-            Self::Missed(format!("{share:.2} MISSED{note}"))
+        // A bar that could not be judged is not one that was met.
+        match (met, steady) {
+            (true, true) => Self::Met(format!("{share:.2}")),
+            (false, true) => Self::Missed(format!("{share:.2} MISSED")),
+            (_, false) => Self::Missed(format!("{share:.2} UNSTEADY")),
         }
     }
 }

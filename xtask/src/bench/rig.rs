@@ -24,8 +24,12 @@ pub(super) const HOME: &str = "imps-bench";
 pub(super) const LABEL: &str = "imps-bench";
 /// The name that imps writes to.
 pub(super) const TARGET: &str = "bench-pull";
-/// The names that plain workers write to, before imps and after it.
-pub(super) const FLOORS: [&str; 2] = ["bench-floor-a", "bench-floor-b"];
+/// The names that plain workers write to, before imps and after it, one pair for each time that imps fills.
+pub(super) const FLOORS: [[&str; 2]; 3] = [
+    ["bench-floor-0a", "bench-floor-0b"],
+    ["bench-floor-1a", "bench-floor-1b"],
+    ["bench-floor-2a", "bench-floor-2b"],
+];
 /// The two sources.
 pub(super) const SOURCES: [&str; 2] = ["hub", "company"];
 /// Registries in each source: together they make a Secret of 2 KB, like that of a company with some mirrors.
@@ -59,7 +63,7 @@ impl Rig {
         manifest::apply(&admin, &[source(0, 0), source(1, 0)]).await?;
         let folder = tempfile::tempdir().context("cannot make a folder")?;
         grant(&admin, imps, &write(folder.path(), "imps", &[TARGET])?, "imps").await?;
-        grant(&admin, imps, &write(folder.path(), "plain", &FLOORS)?, "plain").await?;
+        grant(&admin, imps, &write(folder.path(), "plain", FLOORS.as_flattened())?, "plain").await?;
         let mut account = named("ServiceAccount", "plain");
         account["metadata"]["namespace"] = json!(HOME);
         manifest::apply(&admin, &[account]).await?;

@@ -33,7 +33,7 @@ impl Workers {
     pub(super) async fn fill(&self, name: &str, config: &str, patience: Duration) -> Result<Duration> {
         let lookout = Lookout::over(self.client.clone(), name).await?;
         let uids = Arc::new(lookout.uids());
-        let newest = self.newest(&lookout);
+        let newest = lookout.newest();
         let data = Arc::new(encoded(config));
         let begun = Instant::now();
         spread_over(&self.namespaces, |namespace| {
@@ -45,11 +45,6 @@ impl Workers {
         let count = self.namespaces.len();
         let (_, last) = lookout.wait_for(count, patience, |sighting| sighting.version > newest).await?;
         Ok(last - begun)
-    }
-
-    fn newest(&self, lookout: &Lookout) -> u64 {
-        let last = self.namespaces.iter().filter_map(|namespace| lookout.last(namespace));
-        last.map(|sighting| sighting.version).max().unwrap_or_default()
     }
 }
 

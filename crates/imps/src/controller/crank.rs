@@ -67,8 +67,8 @@ impl Crank {
         (crank, window)
     }
 
-    /// Turns until it is asked to stop, then lets the requests in flight end. It fails when a task panicked: the process
-    /// cannot know what was left undone, so it has to start anew.
+    /// Turns until it is asked to stop, then lets the requests in flight end. It fails when a task panicked: the
+    /// process cannot know what was left undone, so it has to start anew.
     pub(crate) async fn turn(mut self, stop: impl Future<Output = ()>) -> Result<(), JoinError> {
         let mut stop = std::pin::pin!(stop);
         loop {
@@ -138,8 +138,8 @@ impl Crank {
                     });
                 }
                 Effect::Report(standing, notices) => {
-                    let (name, ready) = (&standing.identity.name, &standing.ready);
-                    tracing::debug!(imagepullsecret = %name, reason = %ready.reason, message = ready.message, "reporting");
+                    let (name, reason) = (&standing.identity.name, standing.ready.reason);
+                    tracing::debug!(imagepullsecret = %name, %reason, notices = notices.len(), "reporting");
                     let herald = self.herald.clone();
                     let before = self.statuses.get(&standing.identity.uid).cloned().flatten();
                     self.hands.spawn(async move {

@@ -33,6 +33,8 @@ pub(super) fn render(page: &Page) -> String {
         let kinds: Vec<String> = page.ignored.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         text.push_str(&format!("note: no part in this: {}\n", kinds.join(", ")));
     }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
     text
 }
 
