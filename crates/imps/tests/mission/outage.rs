@@ -199,6 +199,16 @@ async fn a_server_that_ends_each_watch_at_once_is_asked_patiently_and_caught_up_
     in_trouble("ending", Mode::EndWatches).await;
 }
 
+#[tokio::test]
+async fn a_server_that_has_forgotten_each_version_is_asked_patiently_and_caught_up_with() {
+    in_trouble("forgetting", Mode::Forget).await;
+}
+
+#[tokio::test]
+async fn a_server_that_says_gone_to_everything_is_asked_patiently_and_caught_up_with() {
+    in_trouble("gone", Mode::Refuse(410, None)).await;
+}
+
 async fn in_trouble(what: &str, trouble: Mode) {
     let Some(control) = Solo::control().await else { return };
     let (proxy, server) = Proxy::start(&control).await;

@@ -16,7 +16,7 @@ use kube::config::{
     AuthInfo, Cluster, Config, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster,
     NamedContext,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 /// What it does with a request.
@@ -28,6 +28,8 @@ pub(crate) enum Mode {
     Refuse(u16, Option<u32>),
     /// Watches end as soon as they are open; all else passes.
     EndWatches,
+    /// Whatever version a watch wants to go on from, it is too old; lists pass.
+    Forget,
 }
 
 /// The stand-in; it serves while the test's runtime runs.
@@ -96,23 +98,37 @@ async fn answer(State(proxy): State<Proxy>, request: Request) -> Response {
     proxy.requests.fetch_add(1, Ordering::SeqCst);
     let cut = proxy.cut.subscribe();
     let mode = *proxy.mode.lock().unwrap();
-    let is_watch =
-        request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"));
+    let asks =
+        |wanted: &str| request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == wanted));
+    let is_watch = asks("watch=true");
     match mode {
+        Mode::Forget if is_watch && !asks("sendInitialEvents=true") => {
+            let event = json!({"type": "ERROR", "object": status(410, "Expired", None)});
+            (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], format!("{event}\n"))
+                .into_response()
+        }
         Mode::Refuse(code, after) => refusal(code, after),
         Mode::EndWatches if is_watch => {
             (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], "").into_response()
         }
-        Mode::Pass | Mode::EndWatches => proxy.pass(request, cut).await,
+        Mode::Pass | Mode::EndWatches | Mode::Forget => proxy.pass(request, cut).await,
     }
 }
 
-fn refusal(code: u16, after: Option<u32>) -> Response {
-    let status = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
-        "reason": if code == 429 { "TooManyRequests" } else { "InternalError" },
+fn status(code: u16, reason: &str, after: Option<u32>) -> Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason,
         "message": "the proxy says so", "details": {"retryAfterSeconds": after.unwrap_or_default()},
-    });
+    })
+}
+
+fn refusal(code: u16, after: Option<u32>) -> Response {
+    let reason = match code {
+        410 => "Expired",
+        429 => "TooManyRequests",
+        _ => "InternalError",
+    };
+    let status = status(code, reason, after);
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
     if let Some(seconds) = after {
