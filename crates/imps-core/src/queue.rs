@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::name::NamespaceName;
 
-/// How many namespaces may be in flight. Sixteen workers reach the write rate of an API server; more only buy latency.
-pub const IN_FLIGHT_MAX: usize = 16;
+/// How many namespaces bulk work may have in flight. Sixteen workers reach the write rate of an API server; more only
+/// buy latency.
+pub const BULK_IN_FLIGHT_MAX: usize = 16;
 
-/// How many of those bulk work may take, so that a live change always finds a free place.
-pub const BULK_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX - 2;
+/// How many namespaces may be in flight in all, so that a live change always finds a free place.
+pub const IN_FLIGHT_MAX: usize = BULK_IN_FLIGHT_MAX + 4;
 
 /// The first pause after a failure; it doubles with each further one.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
