@@ -98,11 +98,13 @@ async fn answer(State(proxy): State<Proxy>, request: Request) -> Response {
     proxy.requests.fetch_add(1, Ordering::SeqCst);
     let cut = proxy.cut.subscribe();
     let mode = *proxy.mode.lock().unwrap();
-    let asks =
-        |wanted: &str| request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == wanted));
-    let is_watch = asks("watch=true");
+    let (is_watch, from_the_start) = {
+        let query = request.uri().query().unwrap_or_default();
+        let asks = |wanted: &str| query.split('&').any(|pair| pair == wanted);
+        (asks("watch=true"), asks("sendInitialEvents=true"))
+    };
     match mode {
-        Mode::Forget if is_watch && !asks("sendInitialEvents=true") => {
+        Mode::Forget if is_watch && !from_the_start => {
             let event = json!({"type": "ERROR", "object": status(410, "Expired", None)});
             (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], format!("{event}\n"))
                 .into_response()
