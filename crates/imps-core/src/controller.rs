@@ -161,11 +161,6 @@ impl Controller {
         self.counters
     }
 
-    /// How a grant stood when it was last reported.
-    pub fn reported(&self, uid: &Uid) -> Option<&Standing> {
-        self.reports.get(uid).and_then(|report| report.last.as_deref())
-    }
-
     /// When [`Event::Tick`] is due; `now` or earlier means at once.
     pub fn due(&self, now: Instant) -> Option<Instant> {
         let report = |uid: &Uid| self.report_due(uid, now);

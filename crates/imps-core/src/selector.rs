@@ -106,11 +106,6 @@ impl Selector {
         })
     }
 
-    /// The keys whose values this selector looks at.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.requirements.iter().map(|requirement| requirement.key.as_str())
-    }
-
     /// A key that every matching object has, if there is one: what an index can look the selector up by.
     pub fn anchor(&self) -> Option<&str> {
         let present = |r: &&Requirement| matches!(r.test, Test::In(_) | Test::Exists);

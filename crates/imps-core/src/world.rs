@@ -311,11 +311,6 @@ impl World {
         wanted
     }
 
-    /// Whether everything that is wanted has been read whole: from now on absence means something.
-    pub fn is_ready(&self) -> bool {
-        self.wanted_streams().iter().all(|stream| self.is_listed(stream))
-    }
-
     /// The stream of pods of the current round.
     pub fn pods_stream(&self) -> Stream {
         Stream::Pods { round: self.pods_round }
