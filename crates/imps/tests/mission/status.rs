@@ -164,6 +164,8 @@ async fn the_status_stays_short_however_much_fails() {
     let message = condition(&status, "TargetsSynced").unwrap()["message"].as_str().unwrap();
     assert!(message.starts_with(&format!("{TAKEN} namespaces not as it should be")), "{message}");
     assert!(texts(&status["managedNamespaces"]).next().is_none());
+    // The status is written first, so it can be read before the event is there.
+    scene.event(&grant, "TargetConflict", "left alone").await;
     let events = scene.events(&grant).await;
     assert_eq!(events.len(), 1, "one event, not one for each namespace: {events:#?}");
 }
