@@ -13,7 +13,7 @@ use imps_core::controller::{Outcome, Written};
 use imps_core::holding::{Owned, TARGET_TYPE, Version};
 use imps_core::name::{NamespaceName, SecretRef, Uid};
 use imps_core::plan::{Action, Plan, Step};
-use imps_core::reason::{Fault, FaultClass};
+use imps_core::reason::{Fault, FaultClass, Remedy};
 use imps_core::source::Document;
 use imps_core::world::Sealed;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -71,9 +71,7 @@ async fn carry_out(
         }
         Action::Delete(owned) => match within(api.delete(owned.name().as_str(), &exactly(owned))).await {
             Ok(_) => Ok(Written::Gone),
-            Err(fault) if fault.class == FaultClass::Changed && fault.detail.starts_with("HTTP 404") => {
-                Ok(Written::Gone)
-            }
+            Err(fault) if fault.class == FaultClass::Gone => Ok(Written::Gone),
             Err(fault) => Err(fault),
         },
     }
@@ -144,7 +142,7 @@ fn log(namespace: &NamespaceName, step: &Step, result: &Result<Written, Fault>) 
     let (verb, secret, because) = (step.action.verb(), step.action.secret(), &step.because);
     match result {
         Ok(_) => tracing::info!(%namespace, %secret, verb, %because, "secret written"),
-        Err(fault) if fault.class == FaultClass::Changed => {
+        Err(fault) if fault.remedy() == Remedy::Replan => {
             tracing::debug!(%namespace, %secret, verb, %because, %fault, "secret changed meanwhile");
         }
         Err(fault) => tracing::warn!(%namespace, %secret, verb, %because, %fault, "secret not written"),

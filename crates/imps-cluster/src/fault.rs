@@ -46,7 +46,8 @@ pub fn from_status(status: &Status) -> Fault {
         403 if terminating => FaultClass::NamespaceGone,
         // "uid mismatch" and "field is immutable": another object stands at the name now.
         422 if causes().any(|cause| cause.field == "metadata.uid") => FaultClass::Changed,
-        404 | 409 | 410 => FaultClass::Changed,
+        404 => FaultClass::Gone,
+        409 | 410 => FaultClass::Changed,
         403 if admission => FaultClass::Refused,
         401 | 403 => FaultClass::Forbidden,
         429 => FaultClass::Throttled(retry_after.map(|seconds| Duration::from_secs(seconds.into()))),
@@ -132,7 +133,7 @@ mod tests {
             ),
             (status(403, "exceeded quota: q, requested: secrets=1", &[]), FaultClass::Refused),
             (status(403, "being terminated", &[("NamespaceTerminating", "")]), FaultClass::NamespaceGone),
-            (status(404, "", &[]), FaultClass::Changed),
+            (status(404, "", &[]), FaultClass::Gone),
             (status(409, "", &[]), FaultClass::Changed),
             (status(422, "", &[("FieldValueInvalid", "metadata.uid")]), FaultClass::Changed),
             (status(422, "", &[("FieldValueInvalid", "metadata.labels")]), FaultClass::Refused),

@@ -179,7 +179,7 @@ impl Controller {
         match event {
             Event::Fact(fact) => {
                 if let Fact::Recalled(uid, Err(fault)) = &fact
-                    && fault.class != FaultClass::Changed
+                    && fault.class != FaultClass::Gone
                 {
                     self.recalls.insert(uid.clone(), now + RETRY_PAUSE);
                 } else if let Fact::Recalled(uid, _) = &fact {
@@ -436,9 +436,7 @@ impl Controller {
         let since = report.dirty_since.filter(|_| !report.in_flight)?;
         let room = self.world.room(uid)?;
         let tally = room.tally();
-        let waiting = room.grant().is_some()
-            && (matches!(room.payload(), Payload::Waiting) || !self.world.is_settled(room));
-        let busy = tally.pending + tally.leaving > 0 || waiting;
+        let busy = tally.pending + tally.leaving > 0 || self.world.is_waiting(room);
         let patient = if busy { since + REPORT_PATIENCE } else { now };
         Some(report.not_before.map_or(patient, |at| at.max(patient)))
     }

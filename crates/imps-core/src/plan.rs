@@ -114,25 +114,21 @@ pub fn plan(world: &World, name: &NamespaceName) -> Plan {
     let mut draft = Draft { world, namespace: name, steps: Vec::new(), opinions: Vec::new() };
     let mut wishes: Vec<Wish<'_>> = Vec::new();
     let mut unsure: Vec<&Room> = Vec::new();
-    let namespace = world.namespace(name);
-    for uid in world.candidates(name) {
-        let Some(room) = world.room(uid) else { continue };
-        match (namespace, room.grant()) {
+    let living = world.namespace(name).filter(|namespace| !namespace.terminating);
+    for room in world.candidates(name).into_iter().filter_map(|uid| world.room(uid)) {
+        match (living, room.grant()) {
             // Nothing may be written to a namespace that is going; all in it goes with it.
-            (None, _) => draft.opinions.push(Opinion { grant: uid.clone(), verdict: None, state: None }),
-            (Some(namespace), _) if namespace.terminating => {
-                draft.opinions.push(Opinion { grant: uid.clone(), verdict: None, state: None });
-            }
+            (None, _) => draft.leave(room, None),
             (Some(_), None) => draft.keep(room, &mut unsure),
             (Some(_), Some(grant)) if grant.suspended => draft.keep(room, &mut unsure),
             (Some(namespace), Some(grant)) => match world.selection(grant, name, namespace) {
                 Selection::Unknown => draft.keep(room, &mut unsure),
                 Selection::Known(Verdict::Selected(rule)) => wishes.push(Wish { room, grant, rule }),
-                Selection::Known(verdict) => draft.leave(room, verdict),
+                Selection::Known(verdict) => draft.leave(room, Some(verdict)),
             },
         }
     }
-    if namespace.is_some_and(|namespace| !namespace.terminating) {
+    if living.is_some() {
         wishes.sort_by_key(|wish| wish.room.identity().seniority());
         let wished: BTreeSet<&SecretName> = wishes.iter().map(|wish| &wish.grant.template.name).collect();
         let others = world.holdings(name).map(|(name, _)| name).filter(|name| !wished.contains(name));
@@ -165,12 +161,8 @@ impl<'a> Draft<'a> {
     }
 
     /// A grant that does not want anything here; what it still has is dealt with by name.
-    fn leave(&mut self, room: &Room, verdict: Verdict) {
-        self.opinions.push(Opinion {
-            grant: room.identity().uid.clone(),
-            verdict: Some(verdict),
-            state: None,
-        });
+    fn leave(&mut self, room: &Room, verdict: Option<Verdict>) {
+        self.opinions.push(Opinion { grant: room.identity().uid.clone(), verdict, state: None });
     }
 
     /// Decides about one name: who may write it, and what.

@@ -119,7 +119,9 @@ pub enum FaultClass {
     Refused,
     /// 404 of the namespace, or it is being terminated.
     NamespaceGone,
-    /// 409, or 404 of the object: somebody was faster.
+    /// 404 of the object: it is not there any more.
+    Gone,
+    /// 409, or another object stands at the name: somebody was faster.
     Changed,
     /// 429, with the server's wish when to come again.
     Throttled(Option<Duration>),
@@ -131,7 +133,7 @@ impl Fault {
     /// What to do about it.
     pub fn remedy(&self) -> Remedy {
         match self.class {
-            FaultClass::Changed => Remedy::Replan,
+            FaultClass::Gone | FaultClass::Changed => Remedy::Replan,
             FaultClass::NamespaceGone => Remedy::Wait,
             FaultClass::Throttled(after) => Remedy::Retry(after),
             FaultClass::Forbidden | FaultClass::Refused | FaultClass::Unavailable => Remedy::Retry(None),
@@ -143,7 +145,7 @@ impl Fault {
         match self.class {
             FaultClass::Forbidden => Reason::TargetForbidden,
             FaultClass::Refused => Reason::TargetRefused,
-            FaultClass::NamespaceGone | FaultClass::Changed => Reason::Progressing,
+            FaultClass::NamespaceGone | FaultClass::Gone | FaultClass::Changed => Reason::Progressing,
             FaultClass::Throttled(_) | FaultClass::Unavailable => Reason::ApiUnavailable,
         }
     }
@@ -159,6 +161,7 @@ impl Fault {
                 format!("the API server refuses the write ({detail}); see the named policy, quota or field")
             }
             FaultClass::NamespaceGone => format!("the namespace is going away ({detail}); nothing to do"),
+            FaultClass::Gone => format!("the object is gone ({detail}); imps looks again"),
             FaultClass::Changed => format!("the object changed meanwhile ({detail}); imps looks again"),
             FaultClass::Throttled(_) => format!("the API server is busy ({detail}); imps tries again"),
             FaultClass::Unavailable => format!("the API server did not do it ({detail}); imps tries again"),

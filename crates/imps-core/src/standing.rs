@@ -10,7 +10,7 @@ use crate::grant::Identity;
 use crate::name::{NamespaceName, SecretName, SecretRef};
 use crate::reason::{FaultClass, Reason};
 use crate::source::{Source, Trouble};
-use crate::world::{Payload, Room, Stream, Tally, TargetState, World};
+use crate::world::{Room, Stream, Tally, TargetState, World};
 
 /// How many failing namespaces a status spells out.
 pub const FAILURES_SHOWN_MAX: usize = 20;
@@ -392,7 +392,7 @@ impl Verdicts<'_> {
             return (judge(Truth::False, reason, &message), reconciling, stalled);
         }
         let Tally { pending, leaving, .. } = self.room.tally();
-        let waiting = matches!(self.room.payload(), Payload::Waiting) || !self.world.is_settled(self.room);
+        let waiting = self.world.is_waiting(self.room);
         let ready = self.ready(waiting);
         let open = |j: &Judgement| Some(judge(Truth::True, j.reason, &j.message));
         if waiting || pending + leaving > 0 {

@@ -271,12 +271,17 @@ impl World {
     }
 
     /// Whether all is known that an action of this grant stands on, but for its sources.
-    pub fn is_settled(&self, room: &Room) -> bool {
+    fn is_settled(&self, room: &Room) -> bool {
         let Some(grant) = room.grant() else { return false };
         let name = &grant.template.name;
         [Stream::Grants, Stream::Namespaces, Stream::Targets(name.clone())]
             .iter()
             .all(|stream| self.is_listed(stream))
+    }
+
+    /// Whether a grant cannot say yet how it stands: something that it needs has not been read.
+    pub fn is_waiting(&self, room: &Room) -> bool {
+        room.grant().is_some() && (matches!(room.payload(), Payload::Waiting) || !self.is_settled(room))
     }
 
     /// Whether the stream has been read whole at least once.

@@ -92,7 +92,7 @@ impl Recall {
         *self = match answer {
             Ok(document) => Recall::Answered(entries(&document)),
             // The target went away: another one is chosen when the grant is looked at again.
-            Err(fault) if fault.class == FaultClass::Changed => Recall::Idle,
+            Err(fault) if fault.class == FaultClass::Gone => Recall::Idle,
             Err(_) => return,
         };
     }

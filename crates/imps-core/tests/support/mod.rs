@@ -219,7 +219,7 @@ impl Stage {
                         Some(stored) => {
                             Ok(document(TARGET_TYPE, std::str::from_utf8(&stored.bytes).unwrap()))
                         }
-                        None => Err(Fault { class: FaultClass::Changed, detail: "HTTP 404".to_owned() }),
+                        None => Err(Fault { class: FaultClass::Gone, detail: "HTTP 404".to_owned() }),
                     };
                     self.tell(Fact::Recalled(uid, answer))
                 }
