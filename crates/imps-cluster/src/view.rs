@@ -179,6 +179,8 @@ impl<'de> Deserialize<'de> for Bytes {
 impl From<SourceView> for Document {
     fn from(view: SourceView) -> Self {
         Self {
+            uid: Uid::new(view.metadata.uid.unwrap_or_default()),
+            version: Version::parse(view.metadata.resource_version.as_deref().unwrap_or_default()),
             secret_type: view.secret_type,
             data: view.data.into_iter().map(|(key, bytes)| (key, bytes.0)).collect(),
         }

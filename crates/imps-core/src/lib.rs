@@ -9,6 +9,7 @@ pub mod census;
 pub mod controller;
 pub mod credential;
 pub mod dockerconfig;
+pub mod exchange;
 pub mod grant;
 pub mod holding;
 pub mod keyring;

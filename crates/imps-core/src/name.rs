@@ -36,6 +36,13 @@ macro_rules! name {
             }
         }
 
+        impl Default for $name {
+            /// The empty name, of no object.
+            fn default() -> Self {
+                Self::new("")
+            }
+        }
+
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
                 Self::new(text)

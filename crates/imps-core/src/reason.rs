@@ -31,6 +31,18 @@ pub enum Reason {
     SourceEmpty,
     /// Some entries of a source Secret cannot be used.
     EntriesRejected,
+    /// The token that a source gave is past its expiry, and there is no newer one.
+    SourceExpired,
+    /// A source needs an identity that imps was not started to use.
+    KeylessForbidden,
+    /// The token endpoint does not accept the identity of a source, or its rights.
+    ExchangeDenied,
+    /// The token endpoint has had too many requests.
+    ExchangeThrottled,
+    /// The token endpoint does not answer, or with an error of its own.
+    ExchangeUnreachable,
+    /// The token endpoint answers what its API does not promise.
+    ExchangeNonsense,
     /// At least one source has a problem.
     SourcesDegraded,
     /// No source has a credential to give.
@@ -69,6 +81,12 @@ impl Reason {
             Reason::SourceMalformed => "SourceMalformed",
             Reason::SourceEmpty => "SourceEmpty",
             Reason::EntriesRejected => "EntriesRejected",
+            Reason::SourceExpired => "SourceExpired",
+            Reason::KeylessForbidden => "KeylessForbidden",
+            Reason::ExchangeDenied => "ExchangeDenied",
+            Reason::ExchangeThrottled => "ExchangeThrottled",
+            Reason::ExchangeUnreachable => "ExchangeUnreachable",
+            Reason::ExchangeNonsense => "ExchangeNonsense",
             Reason::SourcesDegraded => "SourcesDegraded",
             Reason::NoCredentials => "NoCredentials",
             Reason::TargetConflict => "TargetConflict",

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use crate::dockerconfig::{self, DocumentFault, Format, Ignored, Parsed, Rejected};
+use crate::holding::Version;
 use crate::keyring::Keyring;
+use crate::name::Uid;
 use crate::reason::{Fault, FaultClass, Reason};
 use crate::registry::RegistryKey;
 
@@ -18,8 +20,12 @@ use crate::registry::RegistryKey;
 const TYPE_CHARS_MAX: usize = 64;
 
 /// A source Secret as the API server shows it.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Document {
+    /// `metadata.uid`.
+    pub uid: Uid,
+    /// `metadata.resourceVersion`.
+    pub version: Version,
     /// `type` of the Secret.
     pub secret_type: String,
     /// `data`, decoded.

@@ -374,7 +374,7 @@ pub fn remembered(standing: &Standing) -> Record {
 pub fn document(secret_type: &str, text: &str) -> Document {
     let key = if secret_type == "kubernetes.io/dockercfg" { ".dockercfg" } else { ".dockerconfigjson" };
     let data = BTreeMap::from([(key.to_owned(), Zeroizing::new(text.as_bytes().to_vec()))]);
-    Document { secret_type: secret_type.to_owned(), data }
+    Document { secret_type: secret_type.to_owned(), data, ..Document::default() }
 }
 
 /// `{"auths": …}` with a login for each `registry=user`; the password says who it belongs to.
