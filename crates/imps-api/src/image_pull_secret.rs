@@ -199,7 +199,7 @@ pub struct SourceStatus {
     /// Type of the source Secret.
     #[serde(rename = "type", default, skip_serializing_if = "String::is_empty")]
     pub secret_type: String,
-    /// State is Ready, Degraded (some entries cannot be used), Missing, Failing or Unknown.
+    /// State is Ready, Degraded (some entries cannot be used), Missing, Expired, Failing or Unknown.
     pub state: String,
     /// Reason is a word for what is wrong.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -216,6 +216,20 @@ pub struct SourceStatus {
     /// Overridden registries: this source has a login for them too, and an earlier source, named in brackets, wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overridden: Vec<String>,
+    /// ExpiresAt is when the token that this source gave stops working; absent for logins that do not expire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "date_time")]
+    pub expires_at: Option<Timestamp>,
+    /// NextRefresh is when the next token is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "date_time")]
+    pub next_refresh: Option<Timestamp>,
+    /// UID of the source Secret that the token is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+    /// ResourceVersion of the source Secret that the token is for: one that was edited since is exchanged anew.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub resource_version: String,
 }
 
 /// Counts of namespaces.

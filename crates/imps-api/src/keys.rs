@@ -15,6 +15,12 @@ pub const RESERVED_PREFIX: &str = "images.banzaicloud.io/";
 /// Annotation in which the original kept a zipped copy of each Secret that it wrote, credentials included
 /// (cisco-open/k8s-objectmatcher:patch/annotation.go). imps takes it off what it takes over.
 pub const LEGACY_COPY_ANNOTATION: &str = "banzaicloud.com/last-applied";
+/// Label on the target of `imps refresher`, which has no owner: by it something of ours stays on the Secret, whatever
+/// somebody else does to the credentials (kubernetes/website: content/en/docs/concepts/overview/working-with-objects/
+/// common-labels.md).
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Its value.
+pub const MANAGED_BY: &str = "imps";
 /// Field manager of everything that imps applies.
 pub const FIELD_MANAGER: &str = "imps";
 /// Component that events are reported by, as with the original.

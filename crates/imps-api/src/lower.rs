@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use imps_core::grant::{Grant, Identity, NamespaceTerms, PodTerm, Recipients, Template};
+use imps_core::holding::Version;
 use imps_core::name::{SecretName, SecretRef, Uid, is_dns_label, is_dns_subdomain};
 use imps_core::selector::{NamePattern, Selector, SelectorFault, Tags};
-use imps_core::world::{GrantFact, Record, Rejection};
+use imps_core::world::{GrantFact, Lived, Record, Rejection};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
 use crate::image_pull_secret::{AnnotationSelector, ImagePullSecret, ImagePullSecretStatus};
@@ -41,9 +42,18 @@ fn record(status: &ImagePullSecretStatus) -> Record {
             (at, source.registries.iter().cloned().collect())
         })
         .collect();
+    let lives = status.sources.iter().filter_map(|source| {
+        let lived = Lived {
+            expires: source.expires_at?.as_second(),
+            renew: source.next_refresh.map(|at| at.as_second()),
+            of: (source.uid.as_str().into(), Version::parse(&source.resource_version)),
+        };
+        Some((SecretRef::new(source.namespace.as_str(), source.name.as_str()), lived))
+    });
     let ready = status.conditions.iter().find(|condition| condition.kind == "Ready");
     Record {
         registries,
+        lives: lives.collect(),
         secret_names: status.secret_names.iter().map(SecretName::new).collect(),
         ready: ready.map(|condition| (condition.reason.clone(), condition.message.clone())),
     }

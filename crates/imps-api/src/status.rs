@@ -46,10 +46,20 @@ pub fn render(
         failures: standing.failures.iter().map(failure).collect(),
         secret_names: standing.secret_names.iter().map(ToString::to_string).collect(),
     };
+    status.validity_seconds = validity(standing, status.last_successful_reconciliation);
     if ready && before != Some(&status) {
         status.last_successful_reconciliation = Some(now);
+        status.validity_seconds = validity(standing, status.last_successful_reconciliation);
     }
     status
+}
+
+/// Seconds from the last success to the first expiry, as in the original, which counted them whenever it wrote the status.
+fn validity(standing: &Standing, since: Option<Timestamp>) -> i32 {
+    let tokens = standing.sources.iter().filter_map(|source| source.token.as_ref());
+    let first = tokens.filter_map(|token| token.expires).min();
+    let seconds = first.zip(since).map_or(0, |(first, since)| first - since.as_second());
+    i32::try_from(seconds.max(0)).unwrap_or(i32::MAX)
 }
 
 fn condition(
@@ -100,6 +110,7 @@ fn legacy_source(source: &SourceStanding) -> (String, String) {
 }
 
 fn source(source: &SourceStanding) -> SourceStatus {
+    let token = source.token.as_ref();
     SourceStatus {
         namespace: source.at.namespace.to_string(),
         name: source.at.name.to_string(),
@@ -110,7 +121,15 @@ fn source(source: &SourceStanding) -> SourceStatus {
         registries: source.registries.clone(),
         more_registries: count(source.registries_more),
         overridden: source.overridden.clone(),
+        expires_at: token.and_then(|token| time(token.expires?)),
+        next_refresh: token.and_then(|token| time(token.next_refresh?)),
+        uid: token.map(|token| token.of.0.to_string()).unwrap_or_default(),
+        resource_version: token.map(|token| token.of.1.0.to_string()).unwrap_or_default(),
     }
+}
+
+fn time(unix_seconds: i64) -> Option<Timestamp> {
+    Timestamp::from_second(unix_seconds).ok()
 }
 
 fn failure(failure: &imps_core::standing::TargetFailure) -> TargetFailure {

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use imps_api::keys;
 use imps_core::controller::{Outcome, Written};
+use imps_core::grant::Identity;
 use imps_core::holding::{Owned, TARGET_TYPE, Version};
 use imps_core::name::{NamespaceName, SecretRef, Uid};
 use imps_core::plan::{Action, Plan, Step};
@@ -21,13 +22,14 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::fault;
+use crate::remit::Remit;
 use crate::view::{DATA_KEY, SourceView, TargetView};
 
 /// How long one request may take. The server's own limit is 60 s; a slower answer is of no use to a queue.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Carries a plan out, step by step. A step that fails keeps only those from being tried that depend on it.
-pub async fn apply(client: Client, plan: Plan) -> Outcome {
+pub async fn apply(client: Client, remit: &Remit, plan: Plan) -> Outcome {
     let Plan { namespace, steps, opinions: _ } = plan;
     let api = Api::<TargetView>::namespaced(client, namespace.as_str());
     let mut results: Vec<(Step, Result<Written, Fault>)> = Vec::with_capacity(steps.len());
@@ -37,7 +39,8 @@ pub async fn apply(client: Client, plan: Plan) -> Outcome {
         {
             continue;
         }
-        let result = carry_out(&api, &namespace, &step.action).await;
+        let result = carry_out(&api, remit, &namespace, &step.action).await;
+        let result = result.map_err(|fault| remit.judge(&namespace, fault));
         log(&namespace, &step, &result);
         results.push((step, result));
     }
@@ -46,6 +49,7 @@ pub async fn apply(client: Client, plan: Plan) -> Outcome {
 
 async fn carry_out(
     api: &Api<TargetView>,
+    remit: &Remit,
     namespace: &NamespaceName,
     action: &Action,
 ) -> Result<Written, Fault> {
@@ -53,12 +57,12 @@ async fn carry_out(
         Action::Create(sealed) => {
             let params = PatchParams::apply(keys::FIELD_MANAGER);
             let name = sealed.grant.template.name.as_str();
-            let body = Patch::Apply(secret(namespace, sealed, None));
+            let body = Patch::Apply(secret(remit, namespace, sealed, None));
             stands(within(api.patch_metadata(name, &params, &body)).await)
         }
         Action::Update(owned, sealed) => {
             let params = PatchParams::apply(keys::FIELD_MANAGER).force();
-            let body = Patch::Apply(secret(namespace, sealed, Some(owned.uid())));
+            let body = Patch::Apply(secret(remit, namespace, sealed, Some(owned.uid())));
             stands(within(api.patch_metadata(owned.name().as_str(), &params, &body)).await)
         }
         Action::Scrub(owned) => {
@@ -88,22 +92,17 @@ fn exactly(owned: &Owned) -> DeleteParams {
 }
 
 /// The whole Secret as imps wants it. What is left out here and was applied before is thereby taken off.
-fn secret(namespace: &NamespaceName, sealed: &Sealed, uid: Option<&Uid>) -> Value {
+fn secret(remit: &Remit, namespace: &NamespaceName, sealed: &Sealed, uid: Option<&Uid>) -> Value {
     let template = &sealed.grant.template;
-    let identity = &sealed.grant.identity;
     let mut metadata = json!({
         "name": template.name.as_str(),
         "namespace": namespace.as_str(),
         "labels": template.labels,
         "annotations": template.annotations,
-        "ownerReferences": [{
-            "apiVersion": format!("{}/{}", keys::GROUP, keys::VERSION),
-            "kind": keys::KIND,
-            "name": identity.name.as_str(),
-            "uid": identity.uid.as_str(),
-            "controller": false,
-        }],
     });
+    if let Remit::Cluster = remit {
+        metadata["ownerReferences"] = json!([owner(&sealed.grant.identity)]);
+    }
     if let Some(uid) = uid {
         metadata["uid"] = json!(uid.as_str());
     }
@@ -113,6 +112,16 @@ fn secret(namespace: &NamespaceName, sealed: &Sealed, uid: Option<&Uid>) -> Valu
         "metadata": metadata,
         "type": TARGET_TYPE,
         "data": {DATA_KEY: BASE64_STANDARD.encode(sealed.payload.bytes())},
+    })
+}
+
+fn owner(identity: &Identity) -> Value {
+    json!({
+        "apiVersion": format!("{}/{}", keys::GROUP, keys::VERSION),
+        "kind": keys::KIND,
+        "name": identity.name.as_str(),
+        "uid": identity.uid.as_str(),
+        "controller": false,
     })
 }
 

@@ -13,6 +13,11 @@ pub fn timed_out(after: Duration) -> Fault {
     Fault { class: FaultClass::Unavailable, detail: format!("no answer within {} s", after.as_secs()) }
 }
 
+/// The server said yes and left out what was asked for.
+pub fn empty(what: &str) -> Fault {
+    unavailable(&format!("the answer holds no {what}"))
+}
+
 /// Reads the client's error.
 pub fn fault(error: &kube::Error) -> Fault {
     match error {

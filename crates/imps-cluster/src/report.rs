@@ -1,4 +1,7 @@
-//! Tells how grants stand: the status of each `ImagePullSecret`, and events when something changed.
+//! Tells how grants stand: the status of each `ImagePullSecret`, and events when something changed. A single Secret has no
+//! object to write that on; the log has to do.
+
+use std::sync::Arc;
 
 use imps_api::{ImagePullSecret, ImagePullSecretStatus, keys, status};
 use imps_core::reason::Fault;
@@ -13,24 +16,58 @@ use kube::{Api, Client};
 use serde_json::json;
 
 use crate::apply::within;
+use crate::remit::Remit;
+
+mod journal;
+
+use journal::Journal;
+
+/// Writes statuses and events, or the log.
+#[derive(Clone)]
+pub enum Herald {
+    /// The API server takes what there is to say.
+    Cluster(Clerk),
+    /// The log does.
+    Single(Arc<Journal>),
+}
 
 /// Writes statuses and events.
 #[derive(Clone)]
-pub struct Herald {
+pub struct Clerk {
     client: Client,
     recorder: Recorder,
 }
 
 impl Herald {
     /// Reports in the name of the original's controller, so that rules and dashboards about its events go on working.
-    pub fn new(client: Client, instance: Option<String>) -> Self {
+    pub fn new(client: Client, remit: &Remit, instance: Option<String>) -> Self {
+        if let Remit::Single(single) = remit {
+            return Self::Single(Arc::new(Journal::new(single.clone())));
+        }
         let reporter = Reporter { controller: keys::REPORTING_CONTROLLER.to_owned(), instance };
-        Self { recorder: Recorder::new(client.clone(), reporter), client }
+        Self::Cluster(Clerk { recorder: Recorder::new(client.clone(), reporter), client })
     }
 
     /// Writes the status if it differs from the one that the object has, and publishes the notices. An event that
     /// cannot be published is logged and lost: the status says the same and stays.
     pub async fn report(
+        &self,
+        standing: &Standing,
+        notices: &[Notice],
+        before: Option<&ImagePullSecretStatus>,
+    ) -> Result<(), Fault> {
+        match self {
+            Herald::Cluster(clerk) => clerk.report(standing, notices, before).await,
+            Herald::Single(journal) => {
+                journal.tell(standing);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Clerk {
+    async fn report(
         &self,
         standing: &Standing,
         notices: &[Notice],

@@ -11,6 +11,8 @@ use imps_core::name::{NamespaceName, SecretName, SecretRef};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::remit::Single;
+
 /// What a right is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope {
@@ -18,8 +20,12 @@ pub enum Scope {
     Cluster,
     /// Secrets at the targets' names, in every namespace.
     Targets,
+    /// The one Secret that `imps refresher` keeps, in its namespace.
+    Single,
     /// The source Secrets, each in its namespace.
     Sources,
+    /// The ServiceAccounts that source Secrets name, each in the namespace of its Secret.
+    ServiceAccounts,
     /// Only where a grant selects by pods.
     Pods,
 }
@@ -39,7 +45,8 @@ pub struct Rule {
     pub why: &'static str,
 }
 
-/// Every right of the controller. What is not here is never asked for.
+/// Every right that imps uses: the controller all but those of [`Scope::Single`], the refresher only those and
+/// [`Scope::Sources`]. What is not here is never asked for.
 pub const RULES: &[Rule] = &[
     Rule {
         group: keys::GROUP,
@@ -79,9 +86,23 @@ pub const RULES: &[Rule] = &[
     Rule {
         group: "",
         resource: "secrets",
+        verbs: &["create", "get", "list", "patch", "watch"],
+        scope: Scope::Single,
+        why: "write the target, notice changes, recall after a restart what a failing source last gave",
+    },
+    Rule {
+        group: "",
+        resource: "secrets",
         verbs: &["list", "watch"],
         scope: Scope::Sources,
         why: "read the sources",
+    },
+    Rule {
+        group: "",
+        resource: "serviceaccounts/token",
+        verbs: &["create"],
+        scope: Scope::ServiceAccounts,
+        why: "take on the identity that a source names, when started with --keyless=service-account",
     },
     Rule {
         group: "events.k8s.io",
@@ -99,6 +120,8 @@ pub struct Needs {
     pub targets: BTreeSet<SecretName>,
     /// Source Secrets.
     pub sources: BTreeSet<SecretRef>,
+    /// Namespaces and names of the ServiceAccounts that sources name.
+    pub service_accounts: BTreeSet<(NamespaceName, String)>,
     /// Some grant selects by pods.
     pub pods: bool,
 }
@@ -114,20 +137,48 @@ pub fn roles(name: &str, needs: &Needs) -> (ClusterRole, Vec<Role>) {
             Scope::Targets if !needs.targets.is_empty() => {
                 rules.push(policy(rule, Some(needs.targets.iter().map(ToString::to_string).collect())));
             }
-            Scope::Pods | Scope::Targets | Scope::Sources => {}
+            Scope::Pods | Scope::Targets | Scope::Single | Scope::Sources | Scope::ServiceAccounts => {}
         }
     }
-    let mut by_namespace: BTreeMap<&NamespaceName, Vec<String>> = BTreeMap::new();
-    for source in &needs.sources {
-        by_namespace.entry(&source.namespace).or_default().push(source.name.to_string());
-    }
-    let of_sources = || RULES.iter().filter(|rule| rule.scope == Scope::Sources);
-    let roles = by_namespace.into_iter().map(|(namespace, names)| Role {
-        metadata: ObjectMeta { namespace: Some(namespace.to_string()), ..metadata.clone() },
-        rules: Some(of_sources().map(|rule| policy(rule, Some(names.clone()))).collect()),
-    });
-    let roles = roles.collect();
+    let accounts = needs.service_accounts.iter();
+    let accounts = accounts.map(|(namespace, account)| (Scope::ServiceAccounts, namespace, account.as_str()));
+    let roles = local(name, needs.sources.iter().map(|at| secret(Scope::Sources, at)).chain(accounts));
     (ClusterRole { metadata, rules: Some(rules), ..ClusterRole::default() }, roles)
+}
+
+/// The roles of `imps refresher`: one in each namespace of a source, and in that of the target.
+pub fn single_roles(name: &str, single: &Single) -> Vec<Role> {
+    let sources: BTreeSet<&SecretRef> = single.sources().iter().collect();
+    let sources = sources.into_iter().map(|at| secret(Scope::Sources, at));
+    local(name, sources.chain([secret(Scope::Single, single.target())]))
+}
+
+fn secret(scope: Scope, at: &SecretRef) -> (Scope, &NamespaceName, &str) {
+    (scope, &at.namespace, at.name.as_str())
+}
+
+/// A role in each namespace, for the objects there by their names.
+fn local<'a>(name: &str, objects: impl Iterator<Item = (Scope, &'a NamespaceName, &'a str)>) -> Vec<Role> {
+    let mut by_namespace: BTreeMap<&NamespaceName, Vec<(Scope, &str)>> = BTreeMap::new();
+    for (scope, namespace, name) in objects {
+        by_namespace.entry(namespace).or_default().push((scope, name));
+    }
+    let role = |(namespace, objects): (&NamespaceName, Vec<(Scope, &str)>)| {
+        let policies = RULES.iter().filter_map(|rule| {
+            let named = objects.iter().filter(|(scope, _)| *scope == rule.scope);
+            let names: Vec<String> = named.map(|(_, name)| (*name).to_owned()).collect();
+            (!names.is_empty()).then(|| policy(rule, Some(names)))
+        });
+        Role {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: Some(namespace.to_string()),
+                ..ObjectMeta::default()
+            },
+            rules: Some(policies.collect()),
+        }
+    };
+    by_namespace.into_iter().map(role).collect()
 }
 
 fn policy(rule: &Rule, names: Option<Vec<String>>) -> PolicyRule {

@@ -20,6 +20,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::remit::Remit;
+
 macro_rules! resource {
     ($view:ty, $kind:expr, $group:expr, $version:expr, $plural:expr, $scope:ty, metadata_only: $lean:literal) => {
         impl Resource for $view {
@@ -187,9 +189,25 @@ impl From<SourceView> for Document {
     }
 }
 
-impl From<TargetView> for Sighting {
-    fn from(view: TargetView) -> Self {
-        let TargetView { metadata, secret_type, immutable, data } = view;
+impl TargetView {
+    /// What stands there, and whose it is by this remit: the Secrets of `ImagePullSecret`s are foreign to whoever keeps
+    /// a single one, and that one is foreign to those.
+    pub fn sighting(self, remit: &Remit) -> Sighting {
+        let (seen, managed) = self.digest();
+        // A label that somebody else wrote proves nothing, also on a Secret to which imps applied other things.
+        let of_a_grant = managed.labels.contains(keys::OWNER_UID_LABEL);
+        let Remit::Single(single) = remit else { return Sighting { applied: of_a_grant, ..seen } };
+        // The original's refresher put its annotation on what it wrote, and nothing else
+        // (banzaicloud/imps:controllers/refresher_controller.go).
+        let of_the_original = seen.legacy_copy && seen.owner_label.is_none();
+        let ours = seen.owners.is_empty() && !of_a_grant && (seen.applied || of_the_original);
+        let owners = if ours { vec![single.uid().clone()] } else { Vec::new() };
+        let applied_owners = if seen.applied { owners.clone() } else { Vec::new() };
+        Sighting { owners, applied_owners, owner_label: None, ..seen }
+    }
+
+    fn digest(self) -> (Sighting, Managed) {
+        let Self { metadata, secret_type, immutable, data } = self;
         let managed = Managed::read(metadata.managed_fields.as_deref().unwrap_or_default());
         let labels = metadata.labels.unwrap_or_default();
         let annotations = metadata.annotations.unwrap_or_default();
@@ -208,7 +226,7 @@ impl From<TargetView> for Sighting {
         let pick = |tags: &Tags, keys: &BTreeSet<String>| -> Tags {
             tags.iter().filter(|(key, _)| keys.contains(*key)).map(|(k, v)| (k.clone(), v.clone())).collect()
         };
-        Sighting {
+        let seen = Sighting {
             uid: Uid::new(metadata.uid.unwrap_or_default()),
             version: Version::parse(metadata.resource_version.as_deref().unwrap_or_default()),
             secret_type,
@@ -223,7 +241,15 @@ impl From<TargetView> for Sighting {
             legacy_copy: annotations.contains_key(keys::LEGACY_COPY_ANNOTATION),
             immutable,
             deleting: metadata.deletion_timestamp.is_some(),
-        }
+        };
+        (seen, managed)
+    }
+}
+
+impl From<TargetView> for Sighting {
+    /// As the controller of a cluster sees it.
+    fn from(view: TargetView) -> Self {
+        view.sighting(&Remit::Cluster)
     }
 }
 
@@ -282,8 +308,13 @@ fn owner_uids(fields: Option<&Value>) -> impl Iterator<Item = String> {
 
 #[cfg(test)]
 mod tests {
-    use imps_core::holding::{Holding, Owner};
+    use std::sync::Arc;
+
+    use imps_core::holding::{Holding, Owner, TARGET_TYPE};
+    use imps_core::name::SecretRef;
     use serde_json::json;
+
+    use crate::remit::Single;
 
     use super::*;
 
@@ -343,6 +374,84 @@ mod tests {
         );
         assert!(!seen.applied && !seen.pristine && seen.labels.is_empty());
         assert_eq!(Holding::from(seen).owner, Owner::Grant("g-1".into()));
+    }
+
+    /// How the Secret at `shop/pull` is seen: who a refresher takes for its owner, and who the controller does.
+    fn owners(metadata: Value) -> (Owner, Owner) {
+        let source = SecretRef::new("home", "hub");
+        let single = Single::new(&[source], SecretRef::new("shop", "pull")).unwrap();
+        let view = || -> TargetView {
+            let secret = json!({
+                "metadata": metadata, "type": TARGET_TYPE, "data": {".dockerconfigjson": "e30="},
+            });
+            serde_json::from_value(secret).unwrap()
+        };
+        let single = view().sighting(&Remit::Single(Arc::new(single)));
+        (Holding::from(single).owner, Holding::from(Sighting::from(view())).owner)
+    }
+
+    #[test]
+    fn a_refresher_and_the_controller_never_take_each_other_s_secrets() {
+        let foreign = || Owner::Other { secret_type: TARGET_TYPE.to_owned() };
+        let refresher = Owner::Grant("refresher/shop/pull".into());
+        let entry = |labels: Value| {
+            json!({
+                "manager": "imps", "operation": "Apply",
+                "fieldsV1": {"f:metadata": {"f:labels": labels}, "f:type": {}}
+            })
+        };
+        let own = entry(json!({"f:app.kubernetes.io/managed-by": {}}));
+        let own_label = json!({keys::MANAGED_BY_LABEL: "imps"});
+        assert_eq!(
+            owners(json!({"labels": own_label, "managedFields": [own]})),
+            (refresher.clone(), foreign()),
+            "what the refresher applied"
+        );
+        assert_eq!(
+            owners(json!({"managedFields": [entry(json!({}))]})).0,
+            refresher,
+            "the type alone is enough, when somebody took the rest"
+        );
+        let forged = json!({keys::MANAGED_BY_LABEL: "imps", keys::OWNER_UID_LABEL: "g-1"});
+        assert_eq!(
+            owners(json!({"labels": forged, "managedFields": [own]})),
+            (refresher, foreign()),
+            "the label of the controller, written by somebody else"
+        );
+
+        let applied = entry(json!({"f:images.banzaicloud.io/owner-uid": {}}));
+        let labels = json!({keys::OWNER_UID_LABEL: "g-1"});
+        let reference = json!([{
+            "apiVersion": "images.banzaicloud.io/v1alpha1", "kind": "ImagePullSecret", "name": "g", "uid": "g-1",
+        }]);
+        assert_eq!(
+            owners(json!({"labels": labels, "ownerReferences": reference, "managedFields": [applied]})),
+            (foreign(), Owner::Grant("g-1".into())),
+            "what the controller applied"
+        );
+        assert_eq!(
+            owners(json!({"labels": labels, "managedFields": [applied]})),
+            (foreign(), Owner::Stripped("g-1".into())),
+            "the same without its owner"
+        );
+        assert_eq!(
+            owners(json!({"labels": own_label})),
+            (foreign(), foreign()),
+            "a label that anybody can write"
+        );
+    }
+
+    #[test]
+    fn a_refresher_takes_over_what_that_of_the_original_wrote_and_no_more() {
+        let ours = |metadata: Value| matches!(owners(metadata).0, Owner::Grant(_));
+        let copy = json!({keys::LEGACY_COPY_ANNOTATION: "UEsDBBQ="});
+        assert!(ours(json!({"annotations": copy})));
+        // Those of the original's controller have the same annotation.
+        let owner = json!([{
+            "apiVersion": "images.banzaicloud.io/v1alpha1", "kind": "ImagePullSecret", "name": "g", "uid": "g-1",
+        }]);
+        assert!(!ours(json!({"annotations": copy, "ownerReferences": owner})));
+        assert!(!ours(json!({"annotations": copy, "labels": {keys::OWNER_UID_LABEL: "g-1"}})));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::fault;
+use crate::remit::Remit;
 use crate::view::{GrantView, NamespaceView, PodView, SourceView, TargetView};
 
 /// The first pause after a failure; it doubles to [`PAUSE_MAX`]. Short, because until the stream is back nothing is
@@ -43,20 +44,34 @@ pub enum News {
 }
 
 /// Starts to listen to a stream. The task ends when it is aborted or nobody takes the news any more.
-pub fn listen(client: Client, stream: Stream, news: mpsc::Sender<News>) -> JoinHandle<()> {
+pub fn listen(client: Client, remit: Remit, stream: Stream, news: mpsc::Sender<News>) -> JoinHandle<()> {
     tokio::spawn(async move {
-        match stream.clone() {
-            Stream::Grants => follow(Api::<GrantView>::all(client), None, stream, news, grant).await,
-            Stream::Namespaces => {
-                follow(Api::<NamespaceView>::all(client), None, stream, news, namespace).await
+        if let Remit::Single(single) = &remit
+            && let Some(facts) = single.told(&stream)
+        {
+            for fact in facts {
+                if news.send(News::Fact(fact)).await.is_err() {
+                    return;
+                }
             }
-            Stream::Pods { .. } => follow(Api::<PodView>::all(client), None, stream, news, pod).await,
+            return;
+        }
+        let place = remit.spell(&stream);
+        let line = Line { stream: stream.clone(), place, news };
+        match stream {
+            Stream::Grants => follow(line, Api::<GrantView>::all(client), None, grant).await,
+            Stream::Namespaces => follow(line, Api::<NamespaceView>::all(client), None, namespace).await,
+            Stream::Pods { .. } => follow(line, Api::<PodView>::all(client), None, pod).await,
             Stream::Source(SecretRef { namespace, name }) => {
                 let api = Api::<SourceView>::namespaced(client, namespace.as_str());
-                follow(api, Some(name.as_str()), stream, news, source).await;
+                follow(line, api, Some(name.as_str()), source).await;
             }
             Stream::Targets(name) => {
-                follow(Api::<TargetView>::all(client), Some(name.as_str()), stream, news, target).await;
+                let api = match &remit {
+                    Remit::Cluster => Api::<TargetView>::all(client),
+                    Remit::Single(single) => Api::namespaced(client, single.target().namespace.as_str()),
+                };
+                follow(line, api, Some(name.as_str()), |change| target(&remit, change)).await;
             }
         }
     })
@@ -68,15 +83,19 @@ enum Change<K> {
     Gone(K),
 }
 
-async fn follow<K>(
-    api: Api<K>,
-    name: Option<&str>,
+/// The line from one stream to the controller.
+struct Line {
     stream: Stream,
+    /// What the stream is about, in words.
+    place: String,
     news: mpsc::Sender<News>,
-    read: fn(Change<K>) -> Vec<News>,
-) where
+}
+
+async fn follow<K>(line: Line, api: Api<K>, name: Option<&str>, read: impl Fn(Change<K>) -> Vec<News>)
+where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
+    let Line { stream, place, news } = line;
     let mut streaming = true;
     let mut pause = PAUSE_MIN;
     loop {
@@ -95,7 +114,7 @@ async fn follow<K>(
                     if !matches!(event, Event::Init) {
                         pause = PAUSE_MIN;
                     }
-                    for message in translate(event, &stream, read) {
+                    for message in translate(event, &stream, &read) {
                         if news.send(message).await.is_err() {
                             return;
                         }
@@ -106,19 +125,19 @@ async fn follow<K>(
             };
             let Trouble { fault, begun, no_streaming, expired } = trouble(&error, streaming);
             if no_streaming {
-                tracing::info!(%stream, "the API server does not stream lists, using pages");
+                tracing::info!(stream = place, "the API server does not stream lists, using pages");
                 streaming = false;
                 break;
             }
             if begun {
                 // Watches end now and then; only one that does not start again is trouble.
-                tracing::debug!(%stream, %fault, "watch ended, going on");
+                tracing::debug!(stream = place, %fault, "watch ended, going on");
                 if expired {
                     break;
                 }
                 continue;
             }
-            tracing::warn!(%stream, %fault, pause_ms = pause.as_millis(), "cannot watch, trying again");
+            tracing::warn!(stream = place, %fault, pause_ms = pause.as_millis(), "cannot watch, trying again");
             if news.send(News::Fact(Fact::Broken(stream.clone(), fault))).await.is_err() {
                 return;
             }
@@ -130,7 +149,7 @@ async fn follow<K>(
     }
 }
 
-fn translate<K>(event: Event<K>, stream: &Stream, read: fn(Change<K>) -> Vec<News>) -> Vec<News> {
+fn translate<K>(event: Event<K>, stream: &Stream, read: &impl Fn(Change<K>) -> Vec<News>) -> Vec<News> {
     match event {
         Event::Init => vec![News::Fact(Fact::Relist(stream.clone()))],
         Event::InitApply(object) | Event::Apply(object) => read(Change::Stands(object)),
@@ -221,9 +240,9 @@ fn source(change: Change<SourceView>) -> Vec<News> {
     vec![News::Fact(fact)]
 }
 
-fn target(change: Change<TargetView>) -> Vec<News> {
+fn target(remit: &Remit, change: Change<TargetView>) -> Vec<News> {
     let fact = match change {
-        Change::Stands(view) => Fact::Secret(at(view.meta()), Box::new(view.into())),
+        Change::Stands(view) => Fact::Secret(at(view.meta()), Box::new(view.sighting(remit))),
         Change::Gone(view) => {
             let metadata = view.meta();
             let uid = Uid::new(metadata.uid.as_deref().unwrap_or_default());

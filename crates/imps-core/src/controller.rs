@@ -14,7 +14,7 @@ use crate::plan::{Action, Because, Plan, Step, plan};
 use crate::queue::{Done, Priority, Queue};
 use crate::reason::{Fault, FaultClass, Reason, Remedy};
 use crate::standing::{Notice, Standing};
-use crate::world::{Fact, Payload, Record, Stream, TargetState, Wake, World};
+use crate::world::{Ask, Fact, Payload, Record, Stream, TargetState, Terms, Wake, World};
 
 /// The shortest time between two reports of one grant.
 const REPORT_PAUSE: Duration = Duration::from_secs(1);
@@ -53,6 +53,8 @@ pub enum Effect {
     Apply(Plan),
     /// Read one of our own targets for this grant.
     Recall(Uid, SecretRef),
+    /// Exchange an identity for a token.
+    Exchange(Ask),
     /// Write how a grant stands, and say what happened.
     Report(Box<Standing>, Vec<Notice>),
 }
@@ -125,13 +127,9 @@ pub struct Counters {
 impl Controller {
     /// Starts with no knowledge. All namespaces are planned for again every `resync`, from what is known; that
     /// writes nothing when nothing is amiss.
-    pub fn new(
-        missing_source_grace: Duration,
-        resync: Option<Duration>,
-        now: Instant,
-    ) -> (Self, Vec<Effect>) {
+    pub fn new(terms: Terms, resync: Option<Duration>, now: Instant) -> (Self, Vec<Effect>) {
         let mut controller = Self {
-            world: World::new(missing_source_grace),
+            world: World::new(terms, now),
             queue: Queue::default(),
             watched: BTreeSet::new(),
             reports: BTreeMap::new(),
@@ -193,6 +191,7 @@ impl Controller {
             Event::Tick => {}
         }
         self.pass_time(now, &mut effects);
+        effects.extend(self.world.begin_exchanges(now).into_iter().map(Effect::Exchange));
         self.work(now, &mut effects);
         self.report(now, &mut effects);
         effects

@@ -52,6 +52,11 @@ impl Keyring {
         self.0.get(registry)
     }
 
+    /// Keeps only the entries whose key is wanted.
+    pub fn retain(&mut self, wanted: impl Fn(&RegistryKey) -> bool) {
+        self.0.retain(|registry, _| wanted(registry));
+    }
+
     /// The entries in the order of their keys.
     pub fn iter(&self) -> btree_map::Iter<'_, RegistryKey, Credential> {
         self.0.iter()

@@ -18,6 +18,7 @@ pub mod name;
 pub mod plan;
 pub mod queue;
 pub mod reason;
+pub mod refresh;
 pub mod registry;
 pub mod selector;
 pub mod source;

@@ -1,6 +1,7 @@
-//! A source: a Secret with credentials, what it says now, and the last good thing it said.
+//! A source: a Secret with credentials, or with an identity to be exchanged for some; what it gives now, and the last
+//! good thing it gave.
 //!
-//! A source that fails keeps what it last gave. Only the user's intent takes entries away: a key that the source no
+//! A source that fails keeps what it last gave, as long as that works. Only the user's intent takes entries away: a key that the source no
 //! longer has goes at once, a source Secret that is deleted goes after a grace (delete and recreate is how many
 //! deployment tools replace a Secret).
 
@@ -10,10 +11,12 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use crate::dockerconfig::{self, DocumentFault, Format, Ignored, Parsed, Rejected};
+use crate::exchange::{ExchangeFault, Flaw, Keyless, Order};
 use crate::holding::Version;
 use crate::keyring::Keyring;
 use crate::name::Uid;
 use crate::reason::{Fault, FaultClass, Reason};
+use crate::refresh::Refresh;
 use crate::registry::RegistryKey;
 
 /// How much of a Secret's type is shown; the API server sets no limit.
@@ -55,6 +58,14 @@ pub enum Trouble {
     Empty,
     /// These entries cannot be used, the others are.
     Rejected(Vec<Rejected>),
+    /// Its identity cannot be read.
+    Flawed(Flaw),
+    /// It needs an identity that imps was not started to use.
+    KeylessForbidden(Keyless),
+    /// There is no token for its identity, or no newer one.
+    Exchange(ExchangeFault),
+    /// Its token is past its expiry; why there is no newer one, if anything was answered.
+    Expired(Option<ExchangeFault>),
 }
 
 /// What of a source nobody in this process has ever read well, though an earlier process may have.
@@ -90,15 +101,25 @@ pub struct Source {
     ever_good: bool,
     blanks: BTreeSet<RegistryKey>,
     ignored: Vec<Ignored>,
+    /// What it asks to be exchanged, when it does not say its credentials itself.
+    order: Option<Order>,
+    /// When its entries stop working.
+    expires: Option<Instant>,
+    /// The expiry is assumed.
+    untold: bool,
+    /// Its first token is on the way.
+    awaited: bool,
+    /// `metadata.uid` and `metadata.resourceVersion` of what was read last.
+    version: (Uid, Version),
+    /// The same of what its token was issued for.
+    leased_for: (Uid, Version),
 }
 
 impl Source {
     /// The API server showed the Secret.
     pub fn read(&mut self, document: &Document) {
-        self.heard = true;
-        self.missing_since = None;
-        self.secret_type =
-            Some(document.secret_type.chars().filter(|c| !c.is_control()).take(TYPE_CHARS_MAX).collect());
+        self.note(document);
+        self.order = None;
         match parse(document) {
             Ok(parsed) if parsed.keyring.is_empty() && parsed.rejected.is_empty() => {
                 self.trouble = Some(Trouble::Empty)
@@ -106,6 +127,99 @@ impl Source {
             Ok(parsed) => self.take(parsed),
             Err(trouble) => self.trouble = Some(trouble),
         }
+    }
+
+    /// The API server showed the Secret, and its provider can make nothing of it. What it gave stays.
+    pub fn refuse(&mut self, document: &Document, trouble: Trouble) {
+        self.note(document);
+        self.order = None;
+        self.awaited = false;
+        self.trouble = Some(trouble);
+    }
+
+    /// The API server showed the Secret, and what it asks for is an exchange. What it no longer asks for goes at once.
+    pub fn place(&mut self, document: &Document, order: Order) {
+        self.note(document);
+        self.entries.retain(|registry| order.registries.contains(registry));
+        // It has said all that it will ever be good for, and of these an earlier process may know something.
+        let unknown = |registry: &&RegistryKey| {
+            self.entries.get(registry).is_none() && (!self.ever_good || self.blanks.contains(*registry))
+        };
+        self.blanks = order.registries.iter().filter(unknown).cloned().collect();
+        self.ever_good = true;
+        self.ignored.clear();
+        self.order = Some(order);
+        self.trouble = None;
+    }
+
+    /// Brings it up to date with its exchange. A token that came before this one stays until the new one is there.
+    pub fn follow(&mut self, refresh: &Refresh, awaited: bool, now: Instant) {
+        let Some(order) = &self.order else { return };
+        if let Some(lease) = refresh.lease().filter(|lease| lease.expires > now) {
+            let entry = |registry: &RegistryKey| (registry.clone(), lease.credential.clone());
+            self.entries = order.registries.iter().map(entry).collect();
+            (self.expires, self.untold) = (Some(lease.expires), lease.untold);
+            self.leased_for = self.version.clone();
+            self.blanks.clear();
+        }
+        self.awaited = awaited && self.entries.is_empty();
+        if matches!(self.trouble, Some(Trouble::Missing | Trouble::Unreadable(_))) {
+            return;
+        }
+        let fault = refresh.fault(now).cloned();
+        self.trouble = match (self.expires.filter(|expires| *expires <= now), fault) {
+            (Some(_), fault) => Some(Trouble::Expired(fault)),
+            (None, fault) => fault.map(Trouble::Exchange),
+        };
+    }
+
+    /// Takes over what an earlier process got for this version of it, until that expires.
+    pub fn adopt(&mut self, entries: Keyring, expires: Instant, leased_for: (Uid, Version)) {
+        if self.entries.is_empty() {
+            self.entries = entries;
+            self.expires = Some(expires);
+            self.leased_for = leased_for;
+            self.blanks.clear();
+            self.ever_good = true;
+        }
+    }
+
+    fn note(&mut self, document: &Document) {
+        self.heard = true;
+        self.missing_since = None;
+        self.secret_type =
+            Some(document.secret_type.chars().filter(|c| !c.is_control()).take(TYPE_CHARS_MAX).collect());
+        self.version = (document.uid.clone(), document.version);
+    }
+
+    /// What it asks to be exchanged.
+    pub fn order(&self) -> Option<&Order> {
+        self.order.as_ref()
+    }
+
+    /// Whether its first token is on the way, and worth waiting for.
+    pub fn is_awaited(&self) -> bool {
+        self.awaited
+    }
+
+    /// When its entries stop working.
+    pub fn expires(&self) -> Option<Instant> {
+        self.expires
+    }
+
+    /// Whether the expiry is assumed, as the answer had none that can be used.
+    pub fn is_untold(&self) -> bool {
+        self.untold
+    }
+
+    /// `metadata.uid` and `metadata.resourceVersion` of what was read last.
+    pub fn version(&self) -> &(Uid, Version) {
+        &self.version
+    }
+
+    /// The same of what its token was issued for: an edited identity may not be accepted yet.
+    pub fn leased_for(&self) -> &(Uid, Version) {
+        &self.leased_for
     }
 
     /// The API server says that there is no such Secret.
@@ -152,6 +266,7 @@ impl Source {
     /// What only an earlier process may know. A source that is missing for longer than the grace has none.
     pub fn gaps(&self) -> Gaps {
         match &self.trouble {
+            None if self.order.is_some() && !self.blanks.is_empty() => Gaps::Some(self.blanks.clone()),
             None => Gaps::None,
             Some(_) if !self.ever_good => Gaps::All,
             Some(_) if self.blanks.is_empty() => Gaps::None,
@@ -159,22 +274,40 @@ impl Source {
         }
     }
 
-    /// When the grace of a missing source ends.
+    /// When time alone takes something away: the grace of a missing source ends, or its token does.
     pub fn due(&self, grace: Duration) -> Option<Instant> {
-        let pending = !self.ever_good || !self.entries.is_empty();
+        let expiry = self.expires.filter(|_| !self.entries.is_empty());
+        [self.grace_end(grace), expiry].into_iter().flatten().min()
+    }
+
+    fn grace_end(&self, grace: Duration) -> Option<Instant> {
+        let pending = !self.ever_good || !self.entries.is_empty() || self.order.is_some();
         self.missing_since.filter(|_| pending).map(|since| since + grace)
     }
 
-    /// Lets go of what a missing source gave once the grace is over. Returns whether anything changed.
+    /// Lets go of what a missing source gave once the grace is over, and of a token past its expiry. Returns whether
+    /// nothing more is to be expected of the source.
     pub fn expire(&mut self, now: Instant, grace: Duration) -> bool {
-        if self.due(grace).is_none_or(|due| due > now) {
-            return false;
+        let given_up = self.grace_end(grace).is_some_and(|end| end <= now);
+        let expired = self.expires.is_some_and(|expires| expires <= now);
+        if given_up || expired {
+            self.entries = Keyring::default();
+            self.blanks.clear();
+            // Nothing of it is wanted any longer, so there is nothing to recall either.
+            self.ever_good = true;
         }
-        self.entries = Keyring::default();
-        self.blanks.clear();
-        // Nothing of it is wanted any longer, so there is nothing to recall either.
-        self.ever_good = true;
-        true
+        if given_up {
+            self.order = None;
+            self.awaited = false;
+        }
+        if expired {
+            self.trouble = match self.trouble.take() {
+                None => Some(Trouble::Expired(None)),
+                Some(Trouble::Exchange(fault)) => Some(Trouble::Expired(Some(fault))),
+                other => other,
+            };
+        }
+        given_up
     }
 
     fn take(&mut self, parsed: Parsed) {
@@ -196,6 +329,7 @@ impl Source {
             }
         }
         self.entries = fresh;
+        (self.expires, self.untold, self.awaited) = (None, false, false);
         self.blanks = blanks;
         self.ignored = ignored;
         self.ever_good = true;
@@ -223,6 +357,10 @@ impl Trouble {
             Trouble::NoKey(_) | Trouble::Malformed(_) => Reason::SourceMalformed,
             Trouble::Empty => Reason::SourceEmpty,
             Trouble::Rejected(_) => Reason::EntriesRejected,
+            Trouble::Flawed(_) => Reason::SourceMalformed,
+            Trouble::KeylessForbidden(_) => Reason::KeylessForbidden,
+            Trouble::Exchange(fault) => fault.class.reason(),
+            Trouble::Expired(_) => Reason::SourceExpired,
         }
     }
 
@@ -255,6 +393,18 @@ impl Trouble {
             Trouble::Empty => "the docker config has no entry; put one in, or remove the source from \
                                spec.registry.credentials to take its credentials away"
                 .to_owned(),
+            Trouble::Flawed(flaw) => flaw.to_string(),
+            Trouble::KeylessForbidden(Keyless::Ambient) => {
+                "the Secret has no keys of its own, and imps may not use its own identity for it; add the keys, or \
+                 start imps with --keyless=ambient"
+                    .to_owned()
+            }
+            Trouble::KeylessForbidden(Keyless::ServiceAccount(name)) => format!(
+                "imps may not ask for tokens of ServiceAccount {name:?}; start it with --keyless=service-account"
+            ),
+            Trouble::Exchange(fault) => fault.to_string(),
+            Trouble::Expired(Some(fault)) => format!("its token has expired, and there is no newer one: {fault}"),
+            Trouble::Expired(None) => "its token has expired, and there is no newer one yet".to_owned(),
             Trouble::Rejected(rejected) => {
                 let mut parts: Vec<String> = rejected
                     .iter()

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 
 use crate::dockerconfig::Ignored;
 use crate::grant::Identity;
-use crate::name::{NamespaceName, SecretName, SecretRef};
+use crate::holding::Version;
+use crate::name::{NamespaceName, SecretName, SecretRef, Uid};
 use crate::reason::{FaultClass, Reason};
 use crate::source::{Source, Trouble};
 use crate::world::{Room, Stream, Tally, TargetState, World};
@@ -20,6 +21,8 @@ pub const NAMESPACES_SHOWN_MAX: usize = 100;
 pub const REGISTRIES_SHOWN_MAX: usize = 64;
 /// How many lost overlaps a status lists for one source.
 pub const OVERRIDDEN_SHOWN_MAX: usize = 20;
+/// Said of a token whose answer had no expiry that can be used.
+const UNTOLD: &str = "the token endpoint gave no usable expiry; 20 minutes are assumed";
 /// How many characters a message has at most: an event's note may have 1024.
 pub const MESSAGE_CHARS_MAX: usize = 1000;
 
@@ -92,16 +95,31 @@ pub struct SourceStanding {
     pub reason: Option<Reason>,
     /// What is wrong and what to do, or what was left out.
     pub message: String,
+    /// How long its token counts, when it gives one.
+    pub token: Option<TokenStanding>,
+}
+
+/// The life of a token that a source gives. Times are seconds since 1970.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TokenStanding {
+    /// When the one that is given stops working; none when there is none.
+    pub expires: Option<i64>,
+    /// When the next one is asked for.
+    pub next_refresh: Option<i64>,
+    /// `metadata.uid` and `metadata.resourceVersion` of the source Secret that it was issued for.
+    pub of: (Uid, Version),
 }
 
 impl SourceStanding {
-    /// `Ready`, `Degraded` (some entries cannot be used), `Missing`, `Failing`, or `Unknown` (not read yet).
+    /// `Ready`, `Degraded` (some entries cannot be used), `Missing`, `Expired`, `Failing`, or `Unknown` (not read or not
+    /// answered yet).
     pub fn state(&self) -> &'static str {
         match self.reason {
             None => "Ready",
             Some(Reason::Progressing) => "Unknown",
             Some(Reason::EntriesRejected) => "Degraded",
             Some(Reason::SourceMissing) => "Missing",
+            Some(Reason::SourceExpired) => "Expired",
             Some(_) => "Failing",
         }
     }
@@ -266,6 +284,10 @@ fn source_standing(world: &World, room: &Room, at: &SecretRef) -> SourceStanding
         Some(source) => match source.trouble() {
             Some(trouble) => (Some(trouble.reason()), in_use(source, trouble)),
             None if !source.is_heard() => (Some(Reason::Progressing), "not read yet".to_owned()),
+            None if source.order().is_some() && source.entries().is_empty() => {
+                (Some(Reason::Progressing), "waiting for its first token".to_owned())
+            }
+            None if source.is_untold() => (None, UNTOLD.to_owned()),
             None => (None, ignored_text(source.ignored())),
         },
     };
@@ -277,7 +299,21 @@ fn source_standing(world: &World, room: &Room, at: &SecretRef) -> SourceStanding
         overridden,
         reason,
         message: clip(message),
+        token: source.and_then(|source| token_standing(world, source, at)),
     }
+}
+
+fn token_standing(world: &World, source: &Source, at: &SecretRef) -> Option<TokenStanding> {
+    let exchange = world.exchanges().of(at);
+    let next = exchange.map(|exchange| exchange.refresh.scheduled());
+    if source.expires().is_none() && exchange.is_none() {
+        return None;
+    }
+    Some(TokenStanding {
+        expires: source.expires().filter(|_| !source.entries().is_empty()).map(|at| world.calendar().unix(at)),
+        next_refresh: next.map(|at| world.calendar().unix(at)),
+        of: source.leased_for().clone(),
+    })
 }
 
 /// The trouble, and whether something works all the same.
@@ -285,6 +321,7 @@ fn in_use(source: &Source, trouble: &Trouble) -> String {
     let advice = trouble.advice();
     match (trouble, source.entries().is_empty()) {
         (Trouble::Rejected(_), _) | (_, true) => advice,
+        (Trouble::Exchange(_), false) => format!("{advice}. The token that is held stays in use until it expires"),
         (Trouble::Missing, false) => {
             format!("{advice}. Its last credentials stay in use for the grace period")
         }
@@ -456,6 +493,9 @@ impl Verdicts<'_> {
                 Reason::SourceMissing
                     | Reason::ApiUnavailable
                     | Reason::Progressing
+                    | Reason::SourceExpired
+                    | Reason::ExchangeThrottled
+                    | Reason::ExchangeUnreachable
                     | Reason::TargetTerminating
             )
         };

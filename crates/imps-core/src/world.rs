@@ -7,19 +7,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::census::{Pod, PodCensus, PodUid};
+use crate::exchange::{ExchangeFault, ExchangeKey, Flaw, Issued, KeylessAllowed, Order};
 use crate::grant::{Grant, Identity, Verdict};
 use crate::holding::{Holding, Owner, Sighting, Version};
 use crate::name::{NamespaceName, SecretName, SecretRef, Uid};
 use crate::reason::Fault;
+use crate::refresh::{LIFETIME_MAX, Lease};
 use crate::selector::Tags;
-use crate::source::{Document, Source};
+use crate::source::{Document, Source, Trouble};
 
+pub mod calendar;
+pub mod exchanges;
 pub mod reach;
 pub mod recall;
 pub mod room;
 
+use calendar::Calendar;
+pub use exchanges::{Ask, Exchanges};
 use reach::Reach;
-pub use recall::Record;
+pub use recall::{Lived, Record};
 pub use room::{Payload, Room, Sealed, Tally, TargetState};
 
 /// One stream of news that imps can listen to.
@@ -83,6 +89,11 @@ pub enum Fact {
     Broken(Stream, Fault),
     /// What one of our own targets holds, asked for to fill the gaps of a failing source after a restart.
     Recalled(Uid, Result<Document, Fault>),
+    /// What came of an exchange.
+    Exchanged(ExchangeKey, Result<Issued, ExchangeFault>),
+    /// The wall clock now says this, in seconds since 1970, and that is not what was to be expected: it was set, or the
+    /// machine slept.
+    ClockSet(f64),
 }
 
 impl Fact {
@@ -94,7 +105,11 @@ impl Fact {
             Fact::Source(at, _) | Fact::SourceGone(at) => Some(Stream::Source(at.clone())),
             Fact::Secret(at, _) | Fact::SecretGone(at, ..) => Some(Stream::Targets(at.name.clone())),
             Fact::Relist(stream) | Fact::Listed(stream) | Fact::Broken(stream, _) => Some(stream.clone()),
-            Fact::Pod(_) | Fact::PodGone(_) | Fact::Recalled(..) => None,
+            Fact::Pod(_)
+            | Fact::PodGone(_)
+            | Fact::Recalled(..)
+            | Fact::Exchanged(..)
+            | Fact::ClockSet(_) => None,
         }
     }
 }
@@ -170,10 +185,42 @@ pub enum Selection {
     Unknown,
 }
 
+/// How a source Secret that some provider reads becomes an order; none when no provider does. It is an argument, as the
+/// core knows no provider.
+pub type ReadOrder = fn(&SecretRef, &Document) -> Option<Result<Order, Flaw>>;
+
+/// What a world is made with.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// A source Secret that vanishes keeps its credentials for so long.
+    pub missing_source_grace: Duration,
+    /// See [`ReadOrder`].
+    pub read_order: ReadOrder,
+    /// Whose identity may be used for Secrets that bring none.
+    pub keyless: KeylessAllowed,
+    /// The wall clock at the start, in seconds since 1970. Lives are counted on the monotonic clock; this one is for
+    /// what is shown and what an earlier process has written down.
+    pub wall_clock: f64,
+}
+
+impl Default for Terms {
+    /// No grace, no provider, no borrowed identity.
+    fn default() -> Self {
+        Self {
+            missing_source_grace: Duration::ZERO,
+            read_order: |_, _| None,
+            keyless: KeylessAllowed::default(),
+            wall_clock: 0.0,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct World {
-    missing_source_grace: Duration,
+    terms: Terms,
+    calendar: Calendar,
+    exchanges: Exchanges,
     pub(crate) rooms: BTreeMap<Uid, Room>,
     namespaces: BTreeMap<NamespaceName, Namespace>,
     sources: BTreeMap<SecretRef, Source>,
@@ -190,10 +237,12 @@ pub struct World {
 }
 
 impl World {
-    /// A world of which nothing is known. A source Secret that vanishes keeps its credentials for the grace.
-    pub fn new(missing_source_grace: Duration) -> Self {
+    /// A world of which nothing is known.
+    pub fn new(terms: Terms, now: Instant) -> Self {
         Self {
-            missing_source_grace,
+            calendar: Calendar::new(now, terms.wall_clock),
+            exchanges: Exchanges::default(),
+            terms,
             rooms: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             sources: BTreeMap::new(),
@@ -232,6 +281,16 @@ impl World {
     /// A source.
     pub fn source(&self, at: &SecretRef) -> Option<&Source> {
         self.sources.get(at)
+    }
+
+    /// The exchanges that sources ask for.
+    pub fn exchanges(&self) -> &Exchanges {
+        &self.exchanges
+    }
+
+    /// An instant on the wall clock.
+    pub fn calendar(&self) -> &Calendar {
+        &self.calendar
     }
 
     /// The Secrets at targets' names in a namespace.
@@ -323,7 +382,9 @@ impl World {
 
     /// When time alone changes something.
     pub fn due(&self) -> Option<Instant> {
-        self.sources.values().filter_map(|source| source.due(self.missing_source_grace)).min()
+        let grace = self.terms.missing_source_grace;
+        let sources = self.sources.values().filter_map(|source| source.due(grace));
+        sources.chain(self.exchanges.due()).min()
     }
 
     // === learning ===
@@ -349,7 +410,7 @@ impl World {
             Fact::PodGone(uid) => wake.live.extend(self.census.leave(uid)),
             Fact::Source(at, document) => {
                 self.see(&Stream::Source(at.clone()), at.to_string());
-                self.with_source(&at, &mut wake, |source| source.read(&document));
+                self.learn_source(&at, document, now, &mut wake);
             }
             Fact::SourceGone(at) => self.with_source(&at, &mut wake, |source| source.vanish(now)),
             Fact::Secret(at, sighting) => self.learn_secret(at, (*sighting).into(), &mut wake),
@@ -357,15 +418,34 @@ impl World {
             Fact::Relist(stream) => self.begin(stream),
             Fact::Listed(stream) => self.finish(stream, now, &mut wake),
             Fact::Broken(stream, fault) => self.learn_broken(stream, fault, &mut wake),
-            Fact::Recalled(uid, answer) => self.learn_recalled(&uid, answer, &mut wake),
+            Fact::Recalled(uid, answer) => self.learn_recalled(&uid, answer, now, &mut wake),
+            Fact::Exchanged(key, answer) => {
+                let users = self.exchanges.answer(&key, answer, now);
+                self.follow_exchange(users, now, &mut wake);
+            }
+            Fact::ClockSet(wall_clock) => {
+                self.calendar = Calendar::new(now, wall_clock);
+                self.exchanges.doubt(now);
+            }
         }
         wake
     }
 
-    /// Time has passed: graces end.
+    /// The exchanges to make now. First requests wait a moment for grants that are still recalling: what an earlier
+    /// process got may be good for hours.
+    pub fn begin_exchanges(&mut self, now: Instant) -> Vec<Ask> {
+        let recalling = |users: &BTreeSet<SecretRef>| {
+            self.rooms.values().any(|room| users.iter().any(|at| room.uses(at)) && room.may_recall())
+        };
+        self.exchanges.begin_due(now, recalling)
+    }
+
+    /// Time has passed: graces and tokens end.
     pub fn tick(&mut self, now: Instant) -> Wake {
         let mut wake = Wake::default();
-        let grace = self.missing_source_grace;
+        let without = self.exchanges.lose_patience(now);
+        self.follow_exchange(without, now, &mut wake);
+        let grace = self.terms.missing_source_grace;
         let over: Vec<SecretRef> = self
             .sources
             .iter()
@@ -373,9 +453,11 @@ impl World {
             .map(|(at, _)| at.clone())
             .collect();
         for at in over {
-            self.with_source(&at, &mut wake, |source| {
-                source.expire(now, grace);
-            });
+            let mut given_up = false;
+            self.with_source(&at, &mut wake, |source| given_up = source.expire(now, grace));
+            if given_up {
+                self.exchanges.withdraw(&at);
+            }
         }
         wake
     }
@@ -386,6 +468,7 @@ impl World {
         match stream {
             Stream::Source(at) => {
                 self.sources.remove(at);
+                self.exchanges.withdraw(at);
             }
             Stream::Targets(name) => {
                 self.holdings.retain(|at, _| at.name != *name);
@@ -585,6 +668,66 @@ impl World {
         touched
     }
 
+    /// A source Secret was shown: it says its credentials itself, or asks for an exchange.
+    fn learn_source(&mut self, at: &SecretRef, document: Document, now: Instant, wake: &mut Wake) {
+        let order = match (self.terms.read_order)(at, &document) {
+            Some(Ok(order)) if self.terms.keyless.covers(order.keyless.as_ref()) => order,
+            other => {
+                self.exchanges.withdraw(at);
+                let trouble = match other {
+                    None => return self.with_source(at, wake, |source| source.read(&document)),
+                    Some(Err(flaw)) => Trouble::Flawed(flaw),
+                    Some(Ok(order)) => {
+                        Trouble::KeylessForbidden(order.keyless.expect("what needs no leave is covered"))
+                    }
+                };
+                return self.with_source(at, wake, |source| source.refuse(&document, trouble));
+            }
+        };
+        self.sources.entry(at.clone()).or_default().place(&document, order.clone());
+        self.exchanges.place(at, &order, document, now);
+        self.follow_exchange(BTreeSet::from([at.clone()]), now, wake);
+    }
+
+    /// Brings sources up to date with their exchange.
+    fn follow_exchange(&mut self, users: BTreeSet<SecretRef>, now: Instant, wake: &mut Wake) {
+        for at in users {
+            let Some(exchange) = self.exchanges.of(&at) else { continue };
+            if let Some(source) = self.sources.get_mut(&at) {
+                source.follow(&exchange.refresh, exchange.is_awaited(), now);
+            }
+            self.with_source(&at, wake, |_| ());
+        }
+    }
+
+    /// A recall is done: what an earlier process got for its sources, with the end that it wrote down, is theirs again.
+    fn adopt_remembered(&mut self, uid: &Uid, now: Instant, wake: &mut Wake) {
+        let Some(room) = self.rooms.get(uid) else { return };
+        let mut adopted = BTreeSet::new();
+        for (at, lived) in &room.record().lives {
+            let (Some(expires), Some(ring)) = (self.calendar.instant(lived.expires), room.remembered(at)) else {
+                continue;
+            };
+            let (Some(source), Some((_, credential))) = (self.sources.get_mut(at), ring.iter().next()) else {
+                continue;
+            };
+            if expires <= now {
+                continue;
+            }
+            let expires = expires.min(now + LIFETIME_MAX);
+            source.adopt(ring.clone(), expires, lived.of.clone());
+            // A token that was issued for another identity is kept, but says nothing about this one.
+            if *source.version() == lived.of {
+                let renew = lived.renew.and_then(|at| self.calendar.instant(at)).unwrap_or(now).min(expires);
+                let lease =
+                    Lease { credential: credential.clone(), expires, lifetime: expires - now, untold: false };
+                adopted.extend(self.exchanges.adopt(at, lease, renew));
+            }
+            adopted.insert(at.clone());
+        }
+        self.follow_exchange(adopted, now, wake);
+    }
+
     fn with_source(&mut self, at: &SecretRef, wake: &mut Wake, change: impl FnOnce(&mut Source)) {
         change(self.sources.entry(at.clone()).or_default());
         let users: Vec<Uid> =
@@ -697,12 +840,19 @@ impl World {
         room.take(payload, recall)
     }
 
-    fn learn_recalled(&mut self, uid: &Uid, answer: Result<Document, Fault>, wake: &mut Wake) {
+    fn learn_recalled(
+        &mut self,
+        uid: &Uid,
+        answer: Result<Document, Fault>,
+        now: Instant,
+        wake: &mut Wake,
+    ) {
         let Some(room) = self.rooms.get_mut(uid) else { return };
         room.recalled(answer);
         wake.grants.insert(uid.clone());
         if self.refresh(uid) {
             self.wake_grant(uid, wake);
         }
+        self.adopt_remembered(uid, now, wake);
     }
 }

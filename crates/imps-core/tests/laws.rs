@@ -27,6 +27,8 @@ enum Happening {
     Good { source: usize, registries: BTreeSet<usize>, generation: u8 },
     /// One entry of a source cannot be used, the others are as given.
     PartlyBroken { source: usize, registries: BTreeSet<usize>, broken: usize, generation: u8 },
+    /// A source is an identity, which the token endpoint accepts or not.
+    Identity { source: usize, registries: BTreeSet<usize>, generation: u8, accepted: bool },
     /// A source says nothing usable.
     Broken { source: usize, how: usize },
     /// A source Secret is deleted.
@@ -54,6 +56,11 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (0..3usize, registries, 0..3usize, 0..3u8).prop_map(|(source, registries, broken, generation)| {
             Happening::PartlyBroken { source, registries, broken, generation }
         }),
+        3 => (0..3usize, prop::collection::btree_set(0..REGISTRIES.len(), 1..3), 0..3u8, any::<bool>()).prop_map(
+            |(source, registries, generation, accepted)| {
+                Happening::Identity { source, registries, generation, accepted }
+            }
+        ),
         3 => (0..3usize, 0..4usize).prop_map(|(source, how)| Happening::Broken { source, how }),
         2 => (0..3usize).prop_map(|source| Happening::Gone { source }),
         2 => (0..4usize, any::<bool>()).prop_map(|(namespace, deleted)| Happening::Tampered { namespace, deleted }),
@@ -150,8 +157,12 @@ impl Play {
     }
 
     fn say(&mut self, source: usize, secret_type: &str, text: String) {
+        self.put(source, SourceText::Text(secret_type.to_owned(), text));
+    }
+
+    fn put(&mut self, source: usize, text: SourceText) {
         let at = SecretRef::new("access", SOURCES[source]);
-        self.stage.sources.insert(at, SourceText::Text(secret_type.to_owned(), text));
+        self.stage.sources.insert(at, text);
         self.oracle.gone.remove(&source);
         self.oracle.said.remove(&source);
     }
@@ -177,6 +188,19 @@ impl Play {
                     let kept = known.get(REGISTRIES[*broken]).cloned();
                     logins.extend(kept.map(|user| (REGISTRIES[*broken].to_owned(), user)));
                     *known = logins;
+                }
+            }
+            Happening::Identity { source, registries, generation, accepted } => {
+                let identity = format!("{}{}-{generation}", if *accepted { "" } else { "bad-" }, SOURCES[*source]);
+                let names = registries.iter().map(|index| REGISTRIES[*index].to_owned()).collect();
+                let version = self.stage.version();
+                self.put(*source, SourceText::Identity { name: identity.clone(), version, registries: names });
+                let known = self.oracle.last_good.entry(*source).or_default();
+                // What it no longer asks for goes at once; what it asks for stays until there is something better.
+                known.retain(|registry, _| registries.iter().any(|index| REGISTRIES[*index] == registry));
+                if *accepted {
+                    *known = registries.iter().map(|i| (REGISTRIES[*i].to_owned(), identity.clone())).collect();
+                    self.oracle.said.insert(*source, known.keys().cloned().collect());
                 }
             }
             Happening::Broken { source, how } => {
@@ -278,6 +302,10 @@ impl Play {
                 continue;
             }
             let held = self.stage.logins(namespace, self.name);
+            // Which token it is does not matter, but whose.
+            let whose = |user: String| user.split('#').next().unwrap_or_default().to_owned();
+            let held: Option<BTreeMap<String, String>> =
+                held.map(|held| held.into_iter().map(|(registry, user)| (registry, whose(user))).collect());
             if !self.oracle.selected.contains(&index) {
                 assert_eq!(held, None, "{namespace} is not selected");
             } else if expected.is_empty() {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use imps_core::name::{SecretRef, is_dns_label, is_dns_subdomain};
 
 /// Puts the right registry credentials into the right namespaces, keeps them valid, and explains itself.
 #[derive(Parser, Debug)]
@@ -21,6 +22,17 @@ pub(crate) enum Command {
     ///
     /// Serves /metrics, /livez and /readyz at --metrics-addr. `imps rbac` prints the rights that it needs.
     Controller(ControllerArgs),
+    /// Keep one Secret filled with the credentials of others
+    ///
+    /// Merges the source Secrets (docker logins, and identities that are exchanged for short-lived tokens) into one target
+    /// Secret of type kubernetes.io/dockerconfigjson, renews it in time and repairs it. The first source that has a
+    /// credential for a registry wins. It needs no custom resource and no right but on these Secrets, which
+    /// `imps rbac` prints. A Secret at the target's name that it did not make is left alone.
+    ///
+    /// Serves /metrics, /livez and /readyz at --metrics-addr; it ends on SIGTERM after finishing what is in flight.
+    #[command(after_help = "Example:\n  imps refresher --source-secret registry-access.dockerhub \\\n    \
+        --source-secret registry-access.company --target-secret shop.pull-secret")]
+    Refresher(RefresherArgs),
     /// Show what would be written where, and why, from manifests and without a cluster
     ///
     /// Reads namespaces, pods, Secrets and ImagePullSecrets, and answers as the operator would: which namespace gets
@@ -35,11 +47,14 @@ pub(crate) enum Command {
     /// Print the CustomResourceDefinition
     #[command(after_help = "Example:\n  imps crd | kubectl apply --server-side -f -")]
     Crd,
-    /// Print the roles that the operator needs for a set of ImagePullSecrets
+    /// Print the roles that the operator needs for a set of ImagePullSecrets, or the refresher for its Secrets
     ///
-    /// The rules on Secrets name the targets and sources, so that no other Secret can be read or written.
+    /// The rules on Secrets name the targets and sources, so that no other Secret can be read or written. Source Secrets
+    /// among the manifests tell which ServiceAccounts tokens are asked for.
     #[command(
-        after_help = "Example:\n  imps rbac -f examples/ --service-account imps-system/imps | kubectl apply -f -"
+        after_help = "Examples:\n  imps rbac -f examples/ --service-account imps-system/imps | kubectl apply -f -\n  \
+        imps rbac --source-secret registry-access.dockerhub --target-secret shop.pull-secret \\\n    \
+        --service-account shop/refresher | kubectl apply -f -"
     )]
     Rbac(RbacArgs),
     /// Print the version
@@ -48,12 +63,8 @@ pub(crate) enum Command {
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct ControllerArgs {
-    /// Address of /metrics, /livez and /readyz; without a host, all addresses
-    #[arg(long, value_name = "HOST:PORT", default_value = ":8080")]
-    pub(crate) metrics_addr: String,
-    /// Seconds between two looks at everything that is known; writes nothing when nothing is amiss. 0 turns it off
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    pub(crate) periodic_reconcile_interval: u64,
+    #[command(flatten)]
+    pub(crate) operation: OperationArgs,
     /// Accepted for the original's deployments; this version does not elect, so run one replica
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true",
           action = clap::ArgAction::Set, value_name = "BOOL")]
@@ -61,9 +72,39 @@ pub(crate) struct ControllerArgs {
     /// Namespace for the leader's Lease; accepted, see --enable-leader-election
     #[arg(long, value_name = "NAMESPACE", default_value = "backyards-system")]
     pub(crate) config_namespace: String,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct RefresherArgs {
+    /// A Secret to read; can be given more than once, and the first one wins
+    #[arg(long, value_name = "NAMESPACE.NAME", required = true, value_parser = secret)]
+    pub(crate) source_secret: Vec<SecretRef>,
+    /// The Secret to write
+    #[arg(long, value_name = "NAMESPACE.NAME", value_parser = secret)]
+    pub(crate) target_secret: SecretRef,
+    #[command(flatten)]
+    pub(crate) operation: OperationArgs,
+}
+
+/// What the operator and the refresher have in common.
+#[derive(clap::Args, Debug)]
+pub(crate) struct OperationArgs {
+    /// Address of /metrics, /livez and /readyz; without a host, all addresses
+    #[arg(long, value_name = "HOST:PORT", default_value = ":8080")]
+    pub(crate) metrics_addr: String,
+    /// Seconds between two looks at everything that is known; writes nothing when nothing is amiss. 0 turns it off
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) periodic_reconcile_interval: u64,
     /// How long the credentials of a source Secret stay in use after it was deleted, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) missing_source_grace: u64,
+    /// Whose identity may be used for a source Secret without keys; nobody's, when not given
+    ///
+    /// With "ambient", whoever may write a source Secret borrows the identity of imps itself: its IAM role for service
+    /// accounts, its EKS Pod Identity, or the instance profile of its node. With "service-account", a source Secret
+    /// can name a ServiceAccount of its own namespace, whose token is then exchanged.
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    pub(crate) keyless: Vec<KeylessKind>,
     /// How much to say: error, warn, info, debug or trace (panic and fatal mean error)
     #[arg(long = "log.level", env = "LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: String,
@@ -82,6 +123,14 @@ pub(crate) struct AccessArgs {
     /// A context of the kubeconfig
     #[arg(long, value_name = "NAME")]
     pub(crate) context: Option<String>,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum KeylessKind {
+    /// The identity of imps itself
+    Ambient,
+    /// A ServiceAccount that the source Secret names
+    ServiceAccount,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,12 +164,108 @@ pub(crate) enum OutputFormat {
 #[derive(clap::Args, Debug)]
 pub(crate) struct RbacArgs {
     /// A manifest, a folder of manifests, or - for standard input; can be given more than once
-    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    #[arg(short, long = "filename", value_name = "FILE", required_unless_present = "target_secret")]
     pub(crate) filename: Vec<PathBuf>,
-    /// Name of the roles
-    #[arg(long, value_name = "NAME", default_value = "imps-controller")]
-    pub(crate) name: String,
+    /// As given to the refresher: a Secret that it reads
+    #[arg(long, value_name = "NAMESPACE.NAME", requires = "target_secret", conflicts_with = "filename",
+          value_parser = secret)]
+    pub(crate) source_secret: Vec<SecretRef>,
+    /// As given to the refresher: the Secret that it writes
+    #[arg(long, value_name = "NAMESPACE.NAME", requires = "source_secret", conflicts_with = "filename",
+          value_parser = secret)]
+    pub(crate) target_secret: Option<SecretRef>,
+    /// Name of the roles; imps-controller or imps-refresher when not given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
     /// Bind the roles to this service account
     #[arg(long, value_name = "NAMESPACE/NAME")]
     pub(crate) service_account: Option<String>,
+}
+
+/// Reads `namespace.name`. The name may have dots of its own, the namespace may not.
+fn secret(text: &str) -> Result<SecretRef, String> {
+    const FORM: &str = "a Secret is given as namespace.name, for instance registry-access.dockerhub";
+    let (namespace, name) = text.split_once('.').ok_or(FORM)?;
+    if !is_dns_label(namespace) {
+        return Err(format!("{namespace:?} is not the name of a namespace; {FORM}"));
+    }
+    if !is_dns_subdomain(name) {
+        return Err(format!("{name:?} is not the name of a Secret; {FORM}"));
+    }
+    Ok(SecretRef::new(namespace, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: [&str; 2] = ["--target-secret", "shop.pull"];
+
+    fn parse(arguments: &[&str]) -> Result<Args, String> {
+        Args::try_parse_from([&["imps"], arguments].concat()).map_err(|error| error.to_string())
+    }
+
+    fn refresher(arguments: &[&str]) -> Result<RefresherArgs, String> {
+        match parse(&[&["refresher"], arguments].concat())?.command {
+            Command::Refresher(args) => Ok(args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_refresher_is_told_its_secrets_as_the_original_s_was() {
+        let args = refresher(&[
+            "--source-secret=home.hub",
+            "--source-secret",
+            "home.a.b",
+            "--target-secret=shop.pull",
+            "--periodic-reconcile-interval=30",
+            "--metrics-addr=:9090",
+            "--log.level=debug",
+            "--log.format=json",
+        ])
+        .unwrap();
+        // The name of a Secret may have dots.
+        let sources = [SecretRef::new("home", "hub"), SecretRef::new("home", "a.b")];
+        assert_eq!(
+            (&args.source_secret[..], &args.target_secret),
+            (&sources[..], &SecretRef::new("shop", "pull"))
+        );
+        let operation = args.operation;
+        assert_eq!((operation.periodic_reconcile_interval, operation.metrics_addr.as_str()), (30, ":9090"));
+        let defaults = refresher(&[&["--source-secret=home.hub"], &TARGET[..]].concat()).unwrap().operation;
+        assert_eq!((defaults.periodic_reconcile_interval, defaults.metrics_addr.as_str()), (300, ":8080"));
+    }
+
+    #[test]
+    fn a_reference_that_is_none_is_refused_with_its_flag_its_value_and_the_form() {
+        for bad in ["hub", "home/hub", "", ".hub", "home.", "Home.hub", "home.Hub", "home.a..b", "a_b.hub"] {
+            let given = format!("--source-secret={bad}");
+            let complaint = refresher(&[&[given.as_str()], &TARGET[..]].concat()).unwrap_err();
+            let words = ["--source-secret <NAMESPACE.NAME>", &format!("'{bad}'"), "as namespace.name"];
+            assert!(
+                bad.is_empty() || words.iter().all(|word| complaint.contains(word)),
+                "{bad}: {complaint}"
+            );
+        }
+        let complaint = refresher(&["--source-secret=home.hub", "--target-secret=pull"]).unwrap_err();
+        assert!(complaint.contains("'pull' for '--target-secret <NAMESPACE.NAME>'"), "{complaint}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert!(refresher(&TARGET).unwrap_err().contains("--source-secret <NAMESPACE.NAME>"));
+        let complaint = refresher(&["--source-secret=home.hub"]).unwrap_err();
+        assert!(complaint.contains("--target-secret <NAMESPACE.NAME>"), "{complaint}");
+    }
+
+    #[test]
+    fn roles_are_printed_for_manifests_or_for_a_refresher_and_not_for_both() {
+        assert!(parse(&["rbac", "-f", "a"]).is_ok());
+        assert!(parse(&[&["rbac", "--source-secret=home.hub"], &TARGET[..]].concat()).is_ok());
+        assert!(parse(&["rbac"]).is_err());
+        assert!(parse(&["rbac", "--source-secret=home.hub"]).is_err());
+        assert!(parse(&[&["rbac"], &TARGET[..]].concat()).is_err());
+        assert!(parse(&[&["rbac", "-f", "a", "--source-secret=home.hub"], &TARGET[..]].concat()).is_err());
+    }
 }

@@ -10,6 +10,7 @@ mod crd;
 mod manifests;
 mod plan;
 mod rbac;
+mod refresher;
 
 /// Why a command ended early, for people.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -18,6 +19,7 @@ pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
     match command {
         Command::Controller(args) => controller::run(args),
+        Command::Refresher(args) => refresher::run(args),
         Command::Plan(args) => plan::run(&args),
         Command::Crd => crd::run(),
         Command::Rbac(args) => rbac::run(&args),

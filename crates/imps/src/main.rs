@@ -3,6 +3,7 @@
 mod args;
 mod command;
 mod controller;
+mod program;
 mod runtime;
 
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
+    let args = args::Args::parse_from(program::arguments(std::env::args_os()));
     match command::run(args.command) {
         Ok(code) => code,
         Err(error) => {

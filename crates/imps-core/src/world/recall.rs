@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dockerconfig::{self, Format};
 use crate::grant::Grant;
-use crate::holding::{Fingerprint, Holding, Owner};
+use crate::holding::{Fingerprint, Holding, Owner, Version};
 use crate::keyring::Keyring;
 use crate::name::{NamespaceName, SecretName, SecretRef, Uid};
 use crate::reason::{Fault, FaultClass};
@@ -21,10 +21,23 @@ use crate::source::{Document, Gaps, Source};
 pub struct Record {
     /// The registries that each source won, as far as the status could list them.
     pub registries: BTreeMap<SecretRef, BTreeSet<String>>,
+    /// The life of the token that each exchanged source gave.
+    pub lives: BTreeMap<SecretRef, Lived>,
     /// Names under which a Secret of this grant may stand, other than the present one.
     pub secret_names: BTreeSet<SecretName>,
     /// Reason and message of its Ready condition.
     pub ready: Option<(String, String)>,
+}
+
+/// How long a token counts, and for which version of its source Secret it was got. Times are seconds since 1970.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Lived {
+    /// When it stops working.
+    pub expires: i64,
+    /// When it was to be renewed.
+    pub renew: Option<i64>,
+    /// `metadata.uid` and `metadata.resourceVersion` of the source Secret.
+    pub of: (Uid, Version),
 }
 
 /// What the cluster holds of ours.
@@ -59,6 +72,14 @@ impl Recall {
         match self {
             Recall::Wanted(at) => Some(at),
             Recall::Idle | Recall::Unlisted | Recall::Answered(_) | Recall::Done(_) => None,
+        }
+    }
+
+    /// What a source is taken to have given.
+    pub(super) fn remembered(&self, at: &SecretRef) -> Option<&Keyring> {
+        match self {
+            Recall::Done(remembered) => remembered.get(at),
+            Recall::Idle | Recall::Unlisted | Recall::Wanted(_) | Recall::Answered(_) => None,
         }
     }
 

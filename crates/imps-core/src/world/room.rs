@@ -240,6 +240,21 @@ impl Room {
         self.recall.answer(answer);
     }
 
+    /// Whether one of its own targets may still be read to learn what its sources gave.
+    pub(super) fn may_recall(&self) -> bool {
+        match self.recall {
+            Recall::Unlisted | Recall::Wanted(_) | Recall::Answered(_) => true,
+            // Nothing was looked at so far.
+            Recall::Idle => matches!(self.payload, Payload::Waiting),
+            Recall::Done(_) => false,
+        }
+    }
+
+    /// What a source is taken to have given before this process began.
+    pub(super) fn remembered(&self, at: &SecretRef) -> Option<&keyring::Keyring> {
+        self.recall.remembered(at)
+    }
+
     /// What it has to give now, and how far the recall is; `None` while a source has not been read.
     pub(super) fn render(
         &self,
@@ -253,6 +268,9 @@ impl Room {
             .map(|at| sources.get(at).filter(|source| source.is_heard()).map(|source| (at, source)))
             .collect::<Option<_>>()?;
         let recall = self.recall.advance(grant, &self.record, &read, memory);
+        if read.iter().any(|(_, source)| source.is_awaited()) {
+            return Some((Rendered::Waiting, recall));
+        }
         let Some(rings) = recall.fill(&read) else { return Some((Rendered::Waiting, recall)) };
         let merged = keyring::merge(rings.iter().map(|(at, ring)| (at.clone(), ring)));
         Some((Rendered::Merged(merged), recall))

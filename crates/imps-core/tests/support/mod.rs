@@ -12,16 +12,20 @@ use std::time::{Duration, Instant};
 
 use imps_core::census::{Pod, PodUid};
 use imps_core::controller::{Controller, Effect, Event, Outcome, Written};
+use imps_core::credential::Credential;
 use imps_core::dockerconfig::{self, Format};
+use imps_core::exchange::{ExchangeFault, ExchangeFaultClass, ExchangeKey, Flaw, Issued, Order};
 use imps_core::grant::{Grant, Identity, PodTerm, Recipients, Template};
 use imps_core::holding::{Sighting, TARGET_TYPE, Version};
 use imps_core::name::{NamespaceName, SecretName, SecretRef, Uid};
 use imps_core::plan::{Action, Plan, Step};
 use imps_core::reason::{Fault, FaultClass};
+use imps_core::registry::RegistryKey;
 use imps_core::selector::{NamePattern, Selector, Tags};
 use imps_core::source::Document;
 use imps_core::standing::Standing;
-use imps_core::world::{Fact, GrantFact, Namespace, Record, Stream};
+use imps_core::token::Token;
+use imps_core::world::{Ask, Fact, GrantFact, Lived, Namespace, Record, Stream, Terms};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -50,6 +54,26 @@ pub enum SourceText {
     Text(String, String),
     /// imps may not read it.
     Forbidden,
+    /// An identity, in this version of the Secret, to be exchanged for a token for these registries.
+    Identity { name: String, version: u64, registries: Vec<String> },
+}
+
+/// The type of a Secret with an identity.
+pub const IDENTITY: &str = "test/identity";
+
+/// How a token endpoint behaves.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Endpoint {
+    /// Tokens live for so long.
+    Up(Duration),
+    /// Tokens have no expiry.
+    Vague,
+    /// Nobody answers.
+    Down,
+    /// The identity is not accepted.
+    Denying,
+    /// Requests hang for ever.
+    Hanging,
 }
 
 /// The cluster and the machine that watches it.
@@ -70,13 +94,48 @@ pub struct Stage {
     pub refusing: BTreeSet<NamespaceName>,
     /// After so many writes the process is dead: nothing it asks for is done any more.
     pub writes_left: Option<usize>,
+    /// How the token endpoint behaves; it has an identity's name in the requests that it saw.
+    pub endpoint: Endpoint,
+    pub calls: Vec<(Instant, String)>,
+    start: Instant,
     versions: u64,
+}
+
+/// What the wall clock says when a stage begins.
+const WALL_CLOCK: f64 = 1_800_000_000.0;
+
+fn terms(since_start: Duration) -> Terms {
+    Terms {
+        missing_source_grace: GRACE,
+        read_order,
+        wall_clock: WALL_CLOCK + since_start.as_secs_f64(),
+        ..Terms::default()
+    }
+}
+
+/// A provider as the core sees one.
+fn read_order(_: &SecretRef, document: &Document) -> Option<Result<Order, Flaw>> {
+    if document.secret_type != IDENTITY {
+        return None;
+    }
+    let text = |key: &str| document.data.get(key).map(|bytes| std::str::from_utf8(bytes).unwrap());
+    let Some(name) = text("identity").filter(|name| !name.is_empty()) else {
+        return Some(Err(Flaw { key: "identity", problem: "is missing; put it in" }));
+    };
+    let registries = text("registries").unwrap().split(',').map(|name| RegistryKey::parse(name).unwrap());
+    Some(Ok(Order {
+        provider: "test",
+        key: ExchangeKey::of([name.as_bytes()]),
+        registries: registries.collect(),
+        lane: "test".to_owned(),
+        keyless: None,
+    }))
 }
 
 impl Default for Stage {
     fn default() -> Self {
         let now = Instant::now();
-        let (controller, effects) = Controller::new(GRACE, None, now);
+        let (controller, effects) = Controller::new(terms(Duration::ZERO), None, now);
         let mut stage = Self {
             controller,
             now,
@@ -91,6 +150,9 @@ impl Default for Stage {
             notices: Vec::new(),
             refusing: BTreeSet::new(),
             writes_left: None,
+            endpoint: Endpoint::Up(Duration::from_secs(12 * 3600)),
+            calls: Vec::new(),
+            start: now,
             versions: 0,
         };
         stage.watched.extend(effects.into_iter().map(|effect| match effect {
@@ -104,7 +166,7 @@ impl Default for Stage {
 impl Stage {
     /// A new process on the same cluster: it knows nothing but what the statuses remember.
     pub fn restart(&mut self) {
-        let (controller, effects) = Controller::new(GRACE, None, self.now);
+        let (controller, effects) = Controller::new(terms(self.now - self.start), None, self.now);
         for (uid, (_, _, record)) in &mut self.grants {
             if let Some(standing) = self.standings.get(uid) {
                 *record = remembered(standing);
@@ -139,6 +201,17 @@ impl Stage {
             Stream::Source(at) => match self.sources.get(at) {
                 Some(SourceText::Text(secret_type, text)) => {
                     facts.push(Fact::Source(at.clone(), document(secret_type, text)));
+                }
+                Some(SourceText::Identity { name, version, registries }) => {
+                    let data = [("identity", name.clone()), ("registries", registries.join(","))];
+                    let data = data.map(|(key, text)| (key.to_owned(), Zeroizing::new(text.into_bytes())));
+                    let document = Document {
+                        uid: Uid::new(at.to_string()),
+                        version: Version(*version),
+                        secret_type: IDENTITY.to_owned(),
+                        data: data.into(),
+                    };
+                    facts.push(Fact::Source(at.clone(), document));
                 }
                 Some(SourceText::Forbidden) => {
                     let fault = Fault { class: FaultClass::Forbidden, detail: "HTTP 403".to_owned() };
@@ -187,6 +260,49 @@ impl Stage {
         self.run();
     }
 
+    /// Lets time pass from one thing that is due to the next.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.controller.due(self.now).filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            let effects = self.controller.on(Event::Tick, self.now);
+            self.perform_all(effects);
+        }
+        self.now = end;
+        let effects = self.controller.on(Event::Tick, self.now);
+        self.perform_all(effects);
+    }
+
+    fn exchange(&mut self, ask: Ask) -> Vec<Effect> {
+        let name = String::from_utf8(ask.document.data["identity"].to_vec()).unwrap();
+        self.calls.push((self.now, name));
+        let identity = self.calls.last().unwrap().1.clone();
+        let token = || Issued {
+            // The user name tells whose token it is, and one from the next.
+            credential: Credential {
+                username: format!("{identity}#{}", self.calls.len()),
+                password: Token::new("issued"),
+            },
+            lifetime: None,
+            session: None,
+        };
+        let fault = |class, code: &str| ExchangeFault {
+            class,
+            code: code.to_owned(),
+            advice: "do something about it".to_owned(),
+            retry_after: None,
+        };
+        let endpoint = if identity.starts_with("bad") { Endpoint::Denying } else { self.endpoint };
+        let answer = match endpoint {
+            Endpoint::Up(life) => Ok(Issued { lifetime: Some(life), ..token() }),
+            Endpoint::Vague => Ok(token()),
+            Endpoint::Down => Err(fault(ExchangeFaultClass::Unreachable, "no connection")),
+            Endpoint::Denying => Err(fault(ExchangeFaultClass::Denied, "AccessDeniedException")),
+            Endpoint::Hanging => return Vec::new(),
+        };
+        self.tell(Fact::Exchanged(ask.key, answer))
+    }
+
     /// Feeds one fact.
     pub fn tell(&mut self, fact: Fact) -> Vec<Effect> {
         self.controller.on(Event::Fact(fact), self.now)
@@ -223,6 +339,7 @@ impl Stage {
                     };
                     self.tell(Fact::Recalled(uid, answer))
                 }
+                Effect::Exchange(ask) => self.exchange(ask),
                 Effect::Report(standing, notices) => {
                     let uid = standing.identity.uid.clone();
                     self.standings.insert(uid.clone(), *standing);
@@ -365,6 +482,16 @@ pub fn remembered(standing: &Standing) -> Record {
             .sources
             .iter()
             .map(|source| (source.at.clone(), source.registries.iter().cloned().collect()))
+            .collect(),
+        lives: standing
+            .sources
+            .iter()
+            .filter_map(|source| {
+                let token = source.token.as_ref()?;
+                let lived =
+                    Lived { expires: token.expires?, renew: token.next_refresh, of: token.of.clone() };
+                Some((source.at.clone(), lived))
+            })
             .collect(),
         secret_names: standing.secret_names.clone(),
         ready: Some((standing.ready.reason.as_str().to_owned(), standing.ready.message.clone())),

@@ -4,9 +4,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use imps_cluster::client::{Access, connect};
+use imps_cluster::remit::Remit;
+use imps_core::exchange::KeylessAllowed;
 
 use super::Error;
-use crate::args::ControllerArgs;
+use crate::args::{ControllerArgs, KeylessKind, OperationArgs};
 use crate::controller::crank::{Crank, Settings};
 use crate::runtime::{admin, shutdown, telemetry};
 
@@ -14,22 +16,28 @@ use crate::runtime::{admin, shutdown, telemetry};
 const WORKER_THREADS: usize = 2;
 
 pub(super) fn run(args: ControllerArgs) -> Result<ExitCode, Error> {
-    telemetry::start(&args.log_level, args.log_format)?;
+    let ControllerArgs { operation, enable_leader_election, config_namespace } = args;
+    telemetry::start(&operation.log_level, operation.log_format)?;
+    if enable_leader_election {
+        tracing::warn!(
+            namespace = config_namespace,
+            "--enable-leader-election is accepted, but this version does not elect a leader: run one replica"
+        );
+    }
+    operate("controller", Remit::Cluster, operation)
+}
+
+/// Runs the machine until the process is asked to end. `program` is the subcommand, for the log.
+pub(super) fn operate(program: &str, remit: Remit, args: OperationArgs) -> Result<ExitCode, Error> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| "a TLS provider is already installed")?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?;
-    runtime.block_on(operate(args))
+    runtime.block_on(turn(program, remit, args))
 }
 
-async fn operate(args: ControllerArgs) -> Result<ExitCode, Error> {
-    if args.enable_leader_election {
-        tracing::warn!(
-            namespace = args.config_namespace,
-            "--enable-leader-election is accepted, but this version does not elect a leader: run one replica"
-        );
-    }
+async fn turn(program: &str, remit: Remit, args: OperationArgs) -> Result<ExitCode, Error> {
     let access = Access { kubeconfig: args.access.kubeconfig, context: args.access.context };
     let client = connect(&access).await?;
     let stop = shutdown::signal()?;
@@ -38,13 +46,17 @@ async fn operate(args: ControllerArgs) -> Result<ExitCode, Error> {
         resync: Some(args.periodic_reconcile_interval)
             .filter(|seconds| *seconds > 0)
             .map(Duration::from_secs),
+        keyless: KeylessAllowed {
+            ambient: args.keyless.contains(&KeylessKind::Ambient),
+            service_accounts: args.keyless.contains(&KeylessKind::ServiceAccount),
+        },
     };
-    let (crank, window) = Crank::new(client, settings);
+    let (crank, window) = Crank::new(client, remit, settings);
     let admin = admin::serve(&args.metrics_addr, window).await?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %admin.address(), "imps controller started");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %admin.address(), "imps {program} started");
     let end = crank.turn(stop).await;
     admin.stop().await;
     end?;
-    tracing::info!("imps controller stopped");
+    tracing::info!("imps {program} stopped");
     Ok(ExitCode::SUCCESS)
 }

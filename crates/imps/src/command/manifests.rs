@@ -3,7 +3,10 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use imps_core::name::SecretRef;
+use serde_json::{Value, json};
 
 use super::Error;
 
@@ -83,4 +86,38 @@ fn unroll(document: Value, objects: &mut Vec<Value>) {
 pub(super) fn kind(object: &Value) -> (&str, &str) {
     let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
     (text("apiVersion").split_once('/').map_or("", |(group, _)| group), text("kind"))
+}
+
+/// A text in an object; empty where there is none.
+pub(super) fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// `metadata.namespace`, or the one that `kubectl apply` would take.
+pub(super) fn namespace_of(object: &Value) -> &str {
+    match text(object, "/metadata/namespace") {
+        "" => "default",
+        namespace => namespace,
+    }
+}
+
+/// Namespace and name of a Secret's manifest.
+pub(super) fn place(object: &Value) -> SecretRef {
+    SecretRef::new(namespace_of(object), text(object, "/metadata/name"))
+}
+
+/// Reads a Secret's manifest as the API server would show the object: `stringData` is merged into `data`.
+pub(super) fn secret<V: serde::de::DeserializeOwned>(manifest: &Value) -> Option<V> {
+    let mut object = manifest.clone();
+    if let Some(Value::Object(plain)) = object.as_object_mut()?.remove("stringData") {
+        let data = object.as_object_mut()?.entry("data").or_insert_with(|| json!({}));
+        for (key, value) in plain {
+            let encoded = BASE64_STANDARD.encode(value.as_str().unwrap_or_default());
+            data.as_object_mut()?.insert(key, encoded.into());
+        }
+    }
+    if text(&object, "/type").is_empty() {
+        object.as_object_mut()?.insert("type".to_owned(), "Opaque".into());
+    }
+    serde_json::from_value(object).ok()
 }

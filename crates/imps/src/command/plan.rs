@@ -8,19 +8,26 @@ use imps_api::{keys, lower};
 use imps_cluster::view::{SourceView, TargetView};
 use imps_core::census::{Pod, PodUid};
 use imps_core::controller::{Controller, Effect, Event};
+use imps_core::credential::Credential;
+use imps_core::exchange::{Issued, KeylessAllowed};
 use imps_core::grant::Verdict;
 use imps_core::name::{NamespaceName, SecretRef, Uid};
 use imps_core::plan::Plan;
 use imps_core::standing::Standing;
-use imps_core::world::{Fact, Namespace, Payload, Stream, TargetState, World};
+use imps_core::token::Token;
+use imps_core::world::{Fact, Namespace, Payload, Stream, TargetState, Terms, World};
 use serde_json::Value;
 
-use super::{Error, manifests};
+use super::Error;
+use super::manifests::{self, namespace_of, text};
 use crate::args::{OutputFormat, PlanArgs};
 use crate::runtime::output;
 
 mod page;
 mod table;
+
+/// Whether an operator is started with `--keyless` does not show in manifests.
+const EVERYBODY: KeylessAllowed = KeylessAllowed { ambient: true, service_accounts: true };
 
 pub(super) fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
     let objects = manifests::read(&args.filename)?;
@@ -32,6 +39,15 @@ pub(super) fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
     };
     output::print(&text)?;
     Ok(if page.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How long an operator's token would live; offline it does not matter.
+const LIFETIME: Duration = Duration::from_secs(12 * 3600);
+
+/// Stands for the token that an operator would get; no credential is ever printed.
+fn assumed_token() -> Issued {
+    let credential = Credential { username: "AWS".to_owned(), password: Token::new("issued when it runs") };
+    Issued { credential, lifetime: Some(LIFETIME), session: None }
 }
 
 /// What the manifests say, by kind.
@@ -68,9 +84,7 @@ impl<'a> Manifests<'a> {
                 }
                 ("", "Pod") => sorted.pods.push(pod(object, index)),
                 ("", "Secret") => {
-                    sorted
-                        .secrets
-                        .insert(SecretRef::new(namespace_of(object), text(object, "/metadata/name")), object);
+                    sorted.secrets.insert(manifests::place(object), object);
                 }
                 (_, kind) => *sorted.ignored.entry(kind.to_owned()).or_insert(0) += 1,
             }
@@ -100,7 +114,8 @@ impl<'a> Manifests<'a> {
     /// ever reported back as carried out, so each is what would be done first.
     fn play(self) -> page::Page {
         let now = Instant::now();
-        let (mut controller, effects) = Controller::new(Duration::ZERO, None, now);
+        let terms = Terms { read_order: imps_registry::read, keyless: EVERYBODY, ..Terms::default() };
+        let (mut controller, effects) = Controller::new(terms, None, now);
         let mut plans: BTreeMap<NamespaceName, Plan> = BTreeMap::new();
         let mut pending = effects;
         // A grant's streams are only asked for once it is known, so effects lead to facts until none is left.
@@ -110,6 +125,8 @@ impl<'a> Manifests<'a> {
                 match effect {
                     Effect::Watch(stream) => facts.extend(self.listen(&stream)),
                     Effect::Recall(uid, at) => facts.extend(self.recall(uid, &at)),
+                    // Offline nobody is asked; what is planned is what would be with a token.
+                    Effect::Exchange(ask) => facts.push(Fact::Exchanged(ask.key, Ok(assumed_token()))),
                     Effect::Unwatch(_) | Effect::Apply(_) | Effect::Report(..) => {}
                 }
             }
@@ -137,13 +154,14 @@ impl<'a> Manifests<'a> {
             }
             Stream::Pods { .. } => facts.extend(self.pods.iter().cloned().map(Fact::Pod)),
             Stream::Source(at) => {
-                let document = self.secrets.get(at).and_then(|object| read::<SourceView>(object));
+                let document =
+                    self.secrets.get(at).and_then(|object| manifests::secret::<SourceView>(object));
                 facts.extend(document.map(|view| Fact::Source(at.clone(), view.into())));
             }
             Stream::Targets(name) => {
                 let named = self.secrets.iter().filter(|(at, _)| at.name == *name);
                 facts.extend(named.filter_map(|(at, object)| {
-                    let view = read::<TargetView>(object)?;
+                    let view = manifests::secret::<TargetView>(object)?;
                     Some(Fact::Secret(at.clone(), Box::new(view.into())))
                 }));
             }
@@ -154,7 +172,7 @@ impl<'a> Manifests<'a> {
 
     /// What one of our own targets among the manifests holds, as the operator would read it for a failing source.
     fn recall(&self, uid: Uid, at: &SecretRef) -> Option<Fact> {
-        let view: SourceView = read(self.secrets.get(at)?)?;
+        let view: SourceView = manifests::secret(self.secrets.get(at)?)?;
         Some(Fact::Recalled(uid, Ok(view.into())))
     }
 
@@ -209,17 +227,6 @@ fn unselected(world: &World, plan: &Plan, namespace: &NamespaceName) -> Vec<page
     rest.map(|room| page::LeftOut::of(namespace, room, &Verdict::Unselected)).collect()
 }
 
-fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn namespace_of(object: &Value) -> &str {
-    match text(object, "/metadata/namespace") {
-        "" => "default",
-        namespace => namespace,
-    }
-}
-
 fn tags(object: &Value, pointer: &str) -> BTreeMap<String, String> {
     object.pointer(pointer).cloned().and_then(|tags| serde_json::from_value(tags).ok()).unwrap_or_default()
 }
@@ -233,21 +240,4 @@ fn pod(object: &Value, index: usize) -> Pod {
         annotations: tags(object, "/metadata/annotations"),
         deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
     }
-}
-
-/// Reads a Secret's manifest as the API server would show the object: `stringData` is merged into `data`.
-fn read<V: serde::de::DeserializeOwned>(manifest: &Value) -> Option<V> {
-    use base64::Engine;
-    let mut object = manifest.clone();
-    if let Some(Value::Object(plain)) = object.as_object_mut()?.remove("stringData") {
-        let data = object.as_object_mut()?.entry("data").or_insert_with(|| serde_json::json!({}));
-        for (key, value) in plain {
-            let encoded = base64::prelude::BASE64_STANDARD.encode(value.as_str().unwrap_or_default());
-            data.as_object_mut()?.insert(key, encoded.into());
-        }
-    }
-    if text(&object, "/type").is_empty() {
-        object.as_object_mut()?.insert("type".to_owned(), "Opaque".into());
-    }
-    serde_json::from_value(object).ok()
 }

@@ -1,9 +1,13 @@
-//! `imps rbac`: the roles that a set of ImagePullSecrets needs.
+//! `imps rbac`: the roles that a set of ImagePullSecrets needs, or a refresher.
 
 use std::process::ExitCode;
 
 use imps_api::{ImagePullSecret, keys, lower};
-use imps_cluster::rules::{Needs, roles};
+use imps_cluster::remit::Single;
+use imps_cluster::rules::{Needs, roles, single_roles};
+use imps_cluster::view::SourceView;
+use imps_core::exchange::Keyless;
+use imps_core::source::Document;
 use serde_json::{Value, json};
 
 use super::{Error, manifests};
@@ -15,16 +19,30 @@ pub(super) fn run(args: &RbacArgs) -> Result<ExitCode, Error> {
         None => None,
         Some(text) => Some(text.split_once('/').ok_or("--service-account wants NAMESPACE/NAME")?),
     };
-    let needs = needs(&manifests::read(&args.filename)?)?;
-    let (cluster_role, roles) = roles(&args.name, &needs);
-    let mut documents = vec![as_document("ClusterRole", &cluster_role)?];
+    let (name, cluster_role, roles) = match &args.target_secret {
+        Some(target) => {
+            let name = args.name.as_deref().unwrap_or("imps-refresher");
+            (name, None, single_roles(name, &Single::new(&args.source_secret, target.clone())?))
+        }
+        None => {
+            let name = args.name.as_deref().unwrap_or("imps-controller");
+            let (cluster_role, roles) = roles(name, &needs(&manifests::read(&args.filename)?)?);
+            (name, Some(cluster_role), roles)
+        }
+    };
+    let mut documents = Vec::new();
+    if let Some(role) = &cluster_role {
+        documents.push(as_document("ClusterRole", role)?);
+    }
     for role in &roles {
         documents.push(as_document("Role", role)?);
     }
     if let Some((namespace, account)) = account {
-        documents.push(binding("ClusterRole", &args.name, None, namespace, account));
+        if cluster_role.is_some() {
+            documents.push(binding("ClusterRole", name, None, namespace, account));
+        }
         let places = roles.iter().filter_map(|role| role.metadata.namespace.as_deref());
-        documents.extend(places.map(|place| binding("Role", &args.name, Some(place), namespace, account)));
+        documents.extend(places.map(|place| binding("Role", name, Some(place), namespace, account)));
     }
     for document in documents {
         output::print(&format!("---\n{}", serde_saphyr::to_string(&document)?))?;
@@ -49,6 +67,18 @@ fn needs(objects: &[Value]) -> Result<Needs, Error> {
                 let texts: Vec<String> = rejections.iter().map(ToString::to_string).collect();
                 return Err(format!("ImagePullSecret {name}: {}", texts.join("; ")).into());
             }
+        }
+    }
+    for object in objects.iter().filter(|object| manifests::kind(object) == ("", "Secret")) {
+        let at = manifests::place(object);
+        let document = manifests::secret::<SourceView>(object).map(Document::from);
+        let order =
+            document.filter(|_| needs.sources.contains(&at)).and_then(|d| imps_registry::read(&at, &d));
+        // What is wrong with a Secret is for `imps plan` to say.
+        if let Some(Keyless::ServiceAccount(account)) =
+            order.and_then(Result::ok).and_then(|order| order.keyless)
+        {
+            needs.service_accounts.insert((at.namespace, account));
         }
     }
     if seen { Ok(needs) } else { Err("no ImagePullSecret among the manifests".into()) }

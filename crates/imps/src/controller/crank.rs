@@ -5,15 +5,19 @@ use std::time::{Duration, Instant};
 
 use imps_api::ImagePullSecretStatus;
 use imps_cluster::apply;
+use imps_cluster::remit::Remit;
 use imps_cluster::report::Herald;
 use imps_cluster::watch::{News, listen};
 use imps_core::controller::{Controller, Effect, Event};
+use imps_core::exchange::KeylessAllowed;
 use imps_core::name::Uid;
-use imps_core::world::{Fact, Stream};
+use imps_core::world::{Fact, Stream, Terms};
 use kube::Client;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
+use super::clock::Clock;
+use super::exchanger::Exchanger;
 use super::window::{HEARTBEAT, Look, View, Window};
 
 /// How many pieces of news may wait: enough to keep the watches flowing, few enough to stay small.
@@ -28,12 +32,17 @@ pub(crate) struct Settings {
     pub(crate) missing_source_grace: Duration,
     /// How often everything is looked at again.
     pub(crate) resync: Option<Duration>,
+    /// Whose identity may be used for source Secrets that bring none.
+    pub(crate) keyless: KeylessAllowed,
 }
 
 /// See the module.
 pub(crate) struct Crank {
     client: Client,
+    remit: Remit,
     herald: Herald,
+    exchanger: Exchanger,
+    clock: Clock,
     controller: Controller,
     window: Window,
     looks: mpsc::Receiver<Look>,
@@ -45,15 +54,25 @@ pub(crate) struct Crank {
 }
 
 impl Crank {
-    pub(crate) fn new(client: Client, settings: Settings) -> (Self, Window) {
-        let (window, looks) = Window::new();
+    pub(crate) fn new(client: Client, remit: Remit, settings: Settings) -> (Self, Window) {
+        let exchanger = Exchanger::new(client.clone());
+        let (window, looks) = Window::new(remit.clone());
         let (tell, news) = mpsc::channel(NEWS_MAX);
         let instance = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).ok();
-        let (controller, effects) =
-            Controller::new(settings.missing_source_grace, settings.resync, Instant::now());
+        let clock = Clock::now();
+        let terms = Terms {
+            missing_source_grace: settings.missing_source_grace,
+            read_order: imps_registry::read,
+            keyless: settings.keyless,
+            wall_clock: clock.unix_seconds(),
+        };
+        let (controller, effects) = Controller::new(terms, settings.resync, Instant::now());
         let mut crank = Self {
-            herald: Herald::new(client.clone(), instance),
+            herald: Herald::new(client.clone(), &remit, instance),
             client,
+            remit,
+            exchanger,
+            clock,
             controller,
             window: window.clone(),
             looks,
@@ -73,6 +92,11 @@ impl Crank {
         let mut stop = std::pin::pin!(stop);
         loop {
             self.window.turn(&self.controller);
+            if let Some(unix_seconds) = self.clock.jumped() {
+                tracing::warn!("the wall clock was set or the machine slept; tokens are asked for anew");
+                let effects = self.controller.on(Event::Fact(Fact::ClockSet(unix_seconds)), Instant::now());
+                self.perform(effects);
+            }
             let now = Instant::now();
             let due = self.controller.due(now).unwrap_or(now + HEARTBEAT).min(now + HEARTBEAT);
             let event = tokio::select! {
@@ -82,7 +106,7 @@ impl Crank {
                 Some(done) = self.hands.join_next() => done?,
                 Some(look) = self.looks.recv() => {
                     // Whoever asked may have gone away.
-                    let _ = look.send(View::of(&self.controller));
+                    let _ = look.send(View::of(&self.controller, self.exchanger.tallies()));
                     continue;
                 }
                 Some(news) = self.news.recv() => match news {
@@ -110,12 +134,13 @@ impl Crank {
         for effect in effects {
             match effect {
                 Effect::Watch(stream) => {
-                    tracing::debug!(%stream, "watching");
-                    let listener = listen(self.client.clone(), stream.clone(), self.tell.clone());
+                    tracing::debug!(stream = self.remit.spell(&stream), "watching");
+                    let (client, remit) = (self.client.clone(), self.remit.clone());
+                    let listener = listen(client, remit, stream.clone(), self.tell.clone());
                     self.listeners.insert(stream, listener);
                 }
                 Effect::Unwatch(stream) => {
-                    tracing::debug!(%stream, "watching no longer");
+                    tracing::debug!(stream = self.remit.spell(&stream), "watching no longer");
                     if let Some(listener) = self.listeners.remove(&stream) {
                         listener.abort();
                     }
@@ -125,8 +150,9 @@ impl Crank {
                         let (verb, secret) = (step.action.verb(), step.action.secret());
                         tracing::debug!(namespace = %plan.namespace, %secret, verb, because = %step.because, "planned");
                     }
-                    let client = self.client.clone();
-                    self.hands.spawn(async move { Event::Outcome(apply::apply(client, plan).await) });
+                    let (client, remit) = (self.client.clone(), self.remit.clone());
+                    self.hands
+                        .spawn(async move { Event::Outcome(apply::apply(client, &remit, plan).await) });
                 }
                 Effect::Recall(uid, at) => {
                     let client = self.client.clone();
@@ -136,6 +162,10 @@ impl Crank {
                         tracing::info!(secret = %at, ok, "read an own target to recall what a failing source gave");
                         Event::Fact(Fact::Recalled(uid, answer))
                     });
+                }
+                Effect::Exchange(ask) => {
+                    tracing::debug!(source = %ask.at, provider = ask.provider, "asking for a token");
+                    self.hands.spawn(self.exchanger.clone().exchange(ask));
                 }
                 Effect::Report(standing, notices) => {
                     let (name, reason) = (&standing.identity.name, standing.ready.reason);

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use imps_cluster::remit::Remit;
 use imps_core::controller::{Controller, Counters};
 use imps_core::reason::FaultClass;
 use imps_core::standing::{Standing, Truth};
 use imps_core::world::{Stream, Tally};
 use tokio::sync::{mpsc, oneshot};
+
+use super::exchanger::Tallies;
 
 /// A loop that has not turned for this long is stuck. It turns at least every [`HEARTBEAT`].
 const STUCK_AFTER: Duration = Duration::from_secs(60);
@@ -22,6 +25,7 @@ pub(crate) type Look = oneshot::Sender<View>;
 
 #[derive(Clone)]
 pub(crate) struct Window {
+    remit: Remit,
     pulse: Arc<Mutex<Pulse>>,
     looks: mpsc::Sender<Look>,
 }
@@ -42,6 +46,9 @@ pub(crate) struct View {
     pub(crate) pods: usize,
     /// Streams that do not come, by resource and by whether a right is missing.
     pub(crate) broken: BTreeMap<(&'static str, &'static str), usize>,
+    /// Identities that are exchanged for tokens.
+    pub(crate) identities: usize,
+    pub(crate) exchanges: Tallies,
 }
 
 #[derive(Debug)]
@@ -49,15 +56,23 @@ pub(crate) struct GrantView {
     pub(crate) name: String,
     pub(crate) ready: Truth,
     pub(crate) tally: Tally,
-    /// Namespace, name and state of each source.
-    pub(crate) sources: Vec<(String, String, &'static str)>,
+    pub(crate) sources: Vec<SourceView>,
+}
+
+#[derive(Debug)]
+pub(crate) struct SourceView {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) state: &'static str,
+    /// When its token stops working, in seconds since 1970.
+    pub(crate) expires: Option<i64>,
 }
 
 impl Window {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Look>) {
+    pub(crate) fn new(remit: Remit) -> (Self, mpsc::Receiver<Look>) {
         let (looks, asked) = mpsc::channel(4);
         let pulse = Pulse { turned: Instant::now(), missing: Some("everything".to_owned()) };
-        (Self { pulse: Arc::new(Mutex::new(pulse)), looks }, asked)
+        (Self { remit, pulse: Arc::new(Mutex::new(pulse)), looks }, asked)
     }
 
     /// The loop turned.
@@ -71,7 +86,7 @@ impl Window {
                 .wanted_streams()
                 .iter()
                 .filter(|s| !world.is_listed(s))
-                .map(Stream::to_string)
+                .map(|stream| self.remit.spell(stream))
                 .collect();
             pulse.missing = (!missing.is_empty()).then(|| missing.join(", "));
         }
@@ -100,14 +115,16 @@ impl Window {
 }
 
 impl View {
-    pub(crate) fn of(controller: &Controller) -> Self {
+    pub(crate) fn of(controller: &Controller, exchanges: Tallies) -> Self {
         let world = controller.world();
         let grants = world.rooms().map(|room| {
             let standing = Standing::of(world, room);
-            let sources = standing
-                .sources
-                .iter()
-                .map(|source| (source.at.namespace.to_string(), source.at.name.to_string(), source.state()));
+            let sources = standing.sources.iter().map(|source| SourceView {
+                namespace: source.at.namespace.to_string(),
+                name: source.at.name.to_string(),
+                state: source.state(),
+                expires: source.token.as_ref().and_then(|token| token.expires),
+            });
             GrantView {
                 name: room.identity().name.to_string(),
                 ready: standing.ready.truth,
@@ -134,6 +151,8 @@ impl View {
             namespaces: world.namespaces().count(),
             pods: world.pods(),
             broken,
+            identities: world.exchanges().len(),
+            exchanges,
         }
     }
 }

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::controller::exchanger::Tallies;
 use crate::controller::window::View;
 
 type Labels = Vec<(&'static str, String)>;
@@ -24,6 +25,7 @@ pub(crate) fn render(view: &View) -> String {
     );
     page.grants(view);
     page.work(view);
+    page.exchanges(view);
     let broken = view.broken.iter().map(|((resource, reason), count)| {
         (vec![("resource", (*resource).to_owned()), ("reason", (*reason).to_owned())], *count)
     });
@@ -60,6 +62,7 @@ impl Page<'_> {
         let mut ready = Vec::new();
         let mut targets = Vec::new();
         let mut sources = Vec::new();
+        let mut expiries = Vec::new();
         for grant in &view.grants {
             let name = ("name", grant.name.clone());
             for (word, truth) in [("True", Truth::True), ("False", Truth::False), ("Unknown", Truth::Unknown)]
@@ -79,19 +82,42 @@ impl Page<'_> {
             ] {
                 targets.push((vec![name.clone(), ("state", state.to_owned())], count));
             }
-            for (namespace, source, state) in &grant.sources {
-                let labels = vec![
+            for source in &grant.sources {
+                let mut labels = vec![
                     name.clone(),
-                    ("source_namespace", namespace.clone()),
-                    ("source_name", source.clone()),
-                    ("state", (*state).to_owned()),
+                    ("source_namespace", source.namespace.clone()),
+                    ("source_name", source.name.clone()),
                 ];
+                let seconds = source.expires.and_then(|seconds| usize::try_from(seconds).ok());
+                // None where it is not known: a zero would read as long ago.
+                expiries.extend(seconds.map(|seconds| (labels.clone(), seconds)));
+                labels.push(("state", source.state.to_owned()));
                 sources.push((labels, 1));
             }
         }
         self.gauge("imps_imagepullsecret_ready", "Status of the Ready condition", ready);
         self.gauge("imps_targets", "Namespaces by how they stand", targets);
         self.gauge("imps_source_state", "State of each source of credentials", sources);
+        self.gauge(
+            "imps_source_expiry_timestamp_seconds",
+            "When the token that a source gives stops working; absent for logins that do not expire",
+            expiries,
+        );
+    }
+
+    fn exchanges(&mut self, view: &View) {
+        let Tallies { results, durations } = view.exchanges.clone();
+        self.gauge(
+            "imps_exchanged_identities",
+            "Identities that are exchanged for registry tokens",
+            [(vec![], view.identities)],
+        );
+        self.registry.register(
+            "imps_source_refreshes",
+            "Exchanges of an identity for a token, by what came of them",
+            results,
+        );
+        self.registry.register("imps_source_refresh_duration_seconds", "How long exchanges took", durations);
     }
 
     fn work(&mut self, view: &View) {

@@ -150,10 +150,12 @@ impl LeftOut {
 
 impl Source {
     pub(super) fn of(room: &Room, source: &SourceStanding) -> Self {
+        // Offline nobody can say whether the identity is accepted.
+        let exchanged = source.token.is_some() && source.reason.is_none();
         Self {
             source: source.at.to_string(),
             image_pull_secret: room.identity().name.to_string(),
-            state: source.state(),
+            state: if exchanged { "Exchanged" } else { source.state() },
             reason: source.reason.map(Reason::as_str),
             message: source.message.clone(),
             registries: source.registries.clone(),
