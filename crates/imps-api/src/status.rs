@@ -54,7 +54,7 @@ pub fn render(
     status
 }
 
-/// Seconds from the last success to the first expiry, as in the original, which counted them whenever it wrote the status.
+/// Seconds from the last success to the first expiry, as in the original, which counted them with each status.
 fn validity(standing: &Standing, since: Option<Timestamp>) -> i32 {
     let tokens = standing.sources.iter().filter_map(|source| source.token.as_ref());
     let first = tokens.filter_map(|token| token.expires).min();

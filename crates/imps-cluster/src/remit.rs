@@ -112,8 +112,8 @@ impl Remit {
         }
     }
 
-    /// What a failed write means. A namespace that is not there wakes the controller when it comes; where namespaces are
-    /// not watched, nothing does, so the write has to be tried again.
+    /// What a failed write means. A namespace that is not there wakes the controller when it comes; where namespaces
+    /// are not watched, nothing does, so the write has to be tried again.
     pub(crate) fn judge(&self, namespace: &NamespaceName, fault: Fault) -> Fault {
         match self {
             Remit::Single(_) if fault.class == FaultClass::NamespaceGone => Fault {

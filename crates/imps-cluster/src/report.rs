@@ -1,5 +1,5 @@
-//! Tells how grants stand: the status of each `ImagePullSecret`, and events when something changed. A single Secret has no
-//! object to write that on; the log has to do.
+//! Tells how grants stand: the status of each `ImagePullSecret`, and events when something changed. A single Secret has
+//! no object to write that on; the log has to do.
 
 use std::sync::Arc;
 
@@ -26,13 +26,12 @@ use journal::Journal;
 #[derive(Clone)]
 pub enum Herald {
     /// The API server takes what there is to say.
-    Cluster(Clerk),
+    Cluster(Arc<Clerk>),
     /// The log does.
     Single(Arc<Journal>),
 }
 
 /// Writes statuses and events.
-#[derive(Clone)]
 pub struct Clerk {
     client: Client,
     recorder: Recorder,
@@ -45,7 +44,8 @@ impl Herald {
             return Self::Single(Arc::new(Journal::new(single.clone())));
         }
         let reporter = Reporter { controller: keys::REPORTING_CONTROLLER.to_owned(), instance };
-        Self::Cluster(Clerk { recorder: Recorder::new(client.clone(), reporter), client })
+        let recorder = Recorder::new(client.clone(), reporter);
+        Self::Cluster(Arc::new(Clerk { client, recorder }))
     }
 
     /// Writes the status if it differs from the one that the object has, and publishes the notices. An event that

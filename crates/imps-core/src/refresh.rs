@@ -280,7 +280,10 @@ mod tests {
         let expires = refresh.lease().unwrap().expires;
         assert!(!refresh.issued(token(Some(HOUR)), now));
         assert_eq!(refresh.lease().unwrap().expires, expires);
-        assert!(refresh.next().unwrap() <= now + HOUR.mul_f64(0.55), "the next one is asked for in time all the same");
+        assert!(
+            refresh.next().unwrap() <= now + HOUR.mul_f64(0.55),
+            "the next one is asked for in time all the same"
+        );
     }
 
     #[test]
@@ -289,7 +292,11 @@ mod tests {
         let mut refresh = Refresh::new("uid", now);
         refresh.issued(Issued { session: Some(HOUR), ..token(Some(12 * HOUR)) }, now);
         assert!(refresh.next().unwrap() < now + HOUR);
-        assert_eq!(refresh.lease().unwrap().expires, now + 12 * HOUR, "its own expiry ends it, and nothing else");
+        assert_eq!(
+            refresh.lease().unwrap().expires,
+            now + 12 * HOUR,
+            "its own expiry ends it, and nothing else"
+        );
     }
 
     #[test]

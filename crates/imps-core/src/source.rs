@@ -1,9 +1,9 @@
 //! A source: a Secret with credentials, or with an identity to be exchanged for some; what it gives now, and the last
 //! good thing it gave.
 //!
-//! A source that fails keeps what it last gave, as long as that works. Only the user's intent takes entries away: a key that the source no
-//! longer has goes at once, a source Secret that is deleted goes after a grace (delete and recreate is how many
-//! deployment tools replace a Secret).
+//! A source that fails keeps what it last gave, as long as that works. Only the user's intent takes entries away: a key
+//! that the source no longer has goes at once, a source Secret that is deleted goes after a grace (delete and recreate
+//! is how many deployment tools replace a Secret).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

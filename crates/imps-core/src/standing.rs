@@ -111,8 +111,8 @@ pub struct TokenStanding {
 }
 
 impl SourceStanding {
-    /// `Ready`, `Degraded` (some entries cannot be used), `Missing`, `Expired`, `Failing`, or `Unknown` (not read or not
-    /// answered yet).
+    /// `Ready`, `Degraded` (some entries cannot be used), `Missing`, `Expired`, `Failing`, or `Unknown` (not read yet,
+    /// or not answered).
     pub fn state(&self) -> &'static str {
         match self.reason {
             None => "Ready",
@@ -310,7 +310,10 @@ fn token_standing(world: &World, source: &Source, at: &SecretRef) -> Option<Toke
         return None;
     }
     Some(TokenStanding {
-        expires: source.expires().filter(|_| !source.entries().is_empty()).map(|at| world.calendar().unix(at)),
+        expires: source
+            .expires()
+            .filter(|_| !source.entries().is_empty())
+            .map(|at| world.calendar().unix(at)),
         next_refresh: next.map(|at| world.calendar().unix(at)),
         of: source.leased_for().clone(),
     })
@@ -321,7 +324,9 @@ fn in_use(source: &Source, trouble: &Trouble) -> String {
     let advice = trouble.advice();
     match (trouble, source.entries().is_empty()) {
         (Trouble::Rejected(_), _) | (_, true) => advice,
-        (Trouble::Exchange(_), false) => format!("{advice}. The token that is held stays in use until it expires"),
+        (Trouble::Exchange(_), false) => {
+            format!("{advice}. The token that is held stays in use until it expires")
+        }
         (Trouble::Missing, false) => {
             format!("{advice}. Its last credentials stay in use for the grace period")
         }

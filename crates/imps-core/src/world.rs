@@ -705,7 +705,8 @@ impl World {
         let Some(room) = self.rooms.get(uid) else { return };
         let mut adopted = BTreeSet::new();
         for (at, lived) in &room.record().lives {
-            let (Some(expires), Some(ring)) = (self.calendar.instant(lived.expires), room.remembered(at)) else {
+            let (Some(expires), Some(ring)) = (self.calendar.instant(lived.expires), room.remembered(at))
+            else {
                 continue;
             };
             let (Some(source), Some((_, credential))) = (self.sources.get_mut(at), ring.iter().next()) else {
@@ -840,13 +841,7 @@ impl World {
         room.take(payload, recall)
     }
 
-    fn learn_recalled(
-        &mut self,
-        uid: &Uid,
-        answer: Result<Document, Fault>,
-        now: Instant,
-        wake: &mut Wake,
-    ) {
+    fn learn_recalled(&mut self, uid: &Uid, answer: Result<Document, Fault>, now: Instant, wake: &mut Wake) {
         let Some(room) = self.rooms.get_mut(uid) else { return };
         room.recalled(answer);
         wake.grants.insert(uid.clone());

@@ -191,15 +191,20 @@ impl Play {
                 }
             }
             Happening::Identity { source, registries, generation, accepted } => {
-                let identity = format!("{}{}-{generation}", if *accepted { "" } else { "bad-" }, SOURCES[*source]);
+                let identity =
+                    format!("{}{}-{generation}", if *accepted { "" } else { "bad-" }, SOURCES[*source]);
                 let names = registries.iter().map(|index| REGISTRIES[*index].to_owned()).collect();
                 let version = self.stage.version();
-                self.put(*source, SourceText::Identity { name: identity.clone(), version, registries: names });
+                self.put(
+                    *source,
+                    SourceText::Identity { name: identity.clone(), version, registries: names },
+                );
                 let known = self.oracle.last_good.entry(*source).or_default();
                 // What it no longer asks for goes at once; what it asks for stays until there is something better.
                 known.retain(|registry, _| registries.iter().any(|index| REGISTRIES[*index] == registry));
                 if *accepted {
-                    *known = registries.iter().map(|i| (REGISTRIES[*i].to_owned(), identity.clone())).collect();
+                    *known =
+                        registries.iter().map(|i| (REGISTRIES[*i].to_owned(), identity.clone())).collect();
                     self.oracle.said.insert(*source, known.keys().cloned().collect());
                 }
             }

@@ -103,7 +103,11 @@ fn an_outage_of_five_hours_costs_nobody_anything() {
     assert!((20..=250).contains(&asked), "{asked} requests in the outage");
     let told = standing(&stage, "ecr");
     assert_eq!((told.state(), told.reason), ("Failing", Some(Reason::ExchangeUnreachable)));
-    assert!(told.message.contains("no connection") && told.message.contains("stays in use"), "{}", told.message);
+    assert!(
+        told.message.contains("no connection") && told.message.contains("stays in use"),
+        "{}",
+        told.message
+    );
     stage.endpoint = Endpoint::Up(12 * HOUR);
     stage.pass(6 * MINUTE);
     assert_eq!((ready(&stage), standing(&stage, "ecr").state()), (Truth::True, "Ready"), "by itself");
@@ -120,7 +124,11 @@ fn an_outage_of_thirteen_hours_takes_the_expired_entry_alone_and_ends_by_itself(
     stage.pass(2 * MINUTE);
     for namespace in ["n0", "n1", "n2"] {
         assert_eq!(held(&stage, namespace, TOKEN), None, "an expired entry is worse than none");
-        assert_eq!(held(&stage, namespace, "2.example").as_deref(), Some("robot"), "the others are not touched");
+        assert_eq!(
+            held(&stage, namespace, "2.example").as_deref(),
+            Some("robot"),
+            "the others are not touched"
+        );
     }
     let told = standing(&stage, "ecr");
     assert_eq!((told.state(), told.reason), ("Expired", Some(Reason::SourceExpired)));
@@ -303,6 +311,7 @@ fn many_identities_of_one_endpoint_are_exchanged_one_after_the_other() {
     stage.pass(MINUTE);
     assert_eq!(stage.calls.len(), 40);
     let first = stage.calls[0].0;
-    let within = |seconds| stage.calls.iter().filter(|(at, _)| *at < first + Duration::from_secs(seconds)).count();
+    let within =
+        |seconds| stage.calls.iter().filter(|(at, _)| *at < first + Duration::from_secs(seconds)).count();
     assert!(within(1) <= 5 && within(10) <= 15, "{} {}", within(1), within(10));
 }

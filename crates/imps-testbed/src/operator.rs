@@ -1,6 +1,7 @@
-//! The real `imps controller` as a process: under its own ServiceAccount, with a token of the TokenRequest API and no
-//! right but those that it was given.
+//! The real `imps controller`, or `imps refresher`, as a process: under its own ServiceAccount, with a token of the
+//! TokenRequest API and no right but those that it was given.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -23,11 +24,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub struct Run<'a> {
     /// The program `imps`.
     pub binary: &'a Path,
+    /// `controller` or `refresher`; none when the name of the program says it.
+    pub subcommand: Option<&'a str>,
     /// Namespace of its ServiceAccount; made if it is not there.
     pub namespace: &'a str,
     /// Name of its ServiceAccount; made if it is not there.
     pub account: &'a str,
-    /// More arguments for `imps controller`.
+    /// More arguments for it.
     pub arguments: &'a [&'a str],
 }
 
@@ -44,6 +47,11 @@ impl Operator {
     /// Makes the ServiceAccount and starts the program with a token for it. Rights are the caller's business, see
     /// [`rights`]. Returns when the program serves its probes.
     pub async fn start(plane: &Plane, run: &Run<'_>) -> Result<Self> {
+        Self::start_in(plane, run, &[]).await
+    }
+
+    /// As [`start`](Self::start), with these variables in its environment.
+    pub async fn start_in(plane: &Plane, run: &Run<'_>, environment: &[(&str, &str)]) -> Result<Self> {
         let client = plane.admin_client().await?;
         let account = json!({
             "apiVersion": "v1", "kind": "ServiceAccount",
@@ -54,12 +62,13 @@ impl Operator {
         let token = plane.service_account_token(run.namespace, run.account).await?;
         let kubeconfig = plane.write_kubeconfig(&names::fresh_name(run.account), &token)?;
         let folder = tempfile::tempdir().context("cannot make a folder for the operator")?;
-        let mut arguments: Vec<std::ffi::OsString> =
-            vec!["controller".into(), "--kubeconfig".into(), kubeconfig.into()];
+        let mut arguments: Vec<OsString> = run.subcommand.into_iter().map(Into::into).collect();
+        arguments.extend(["--kubeconfig".into(), kubeconfig.into()]);
         arguments.extend(["--metrics-addr", "127.0.0.1:0", "--log.format", "json"].map(Into::into));
         arguments.extend(run.arguments.iter().map(Into::into));
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let mut operator = Self {
-            daemon: Daemon::new("imps", run.binary, folder.path(), arguments),
+            daemon: Daemon::new("imps", run.binary, folder.path(), arguments).in_environment(environment),
             _janitor: Janitor::watch(folder.path())?,
             folder,
             address: None,
@@ -169,11 +178,21 @@ pub fn rights(
     namespace: &str,
     account: &str,
 ) -> Result<Vec<Value>> {
+    let manifests: Vec<OsString> = manifests.iter().flat_map(|path| ["-f".into(), path.into()]).collect();
+    rights_of(binary, &manifests, name, namespace, account)
+}
+
+/// As [`rights`], with these arguments of `imps rbac` instead of manifests.
+pub fn rights_of(
+    binary: &Path,
+    what: &[impl AsRef<OsStr>],
+    name: &str,
+    namespace: &str,
+    account: &str,
+) -> Result<Vec<Value>> {
     let mut command = std::process::Command::new(binary);
     command.args(["rbac", "--name", name, "--service-account", &format!("{namespace}/{account}")]);
-    for path in manifests {
-        command.arg("-f").arg(path);
-    }
+    command.args(what);
     let output = command.output().with_context(|| format!("cannot run {}", binary.display()))?;
     anyhow::ensure!(output.status.success(), "imps rbac failed: {}", String::from_utf8_lossy(&output.stderr));
     manifest::read(&String::from_utf8_lossy(&output.stdout))

@@ -24,9 +24,9 @@ pub(crate) enum Command {
     Controller(ControllerArgs),
     /// Keep one Secret filled with the credentials of others
     ///
-    /// Merges the source Secrets (docker logins, and identities that are exchanged for short-lived tokens) into one target
-    /// Secret of type kubernetes.io/dockerconfigjson, renews it in time and repairs it. The first source that has a
-    /// credential for a registry wins. It needs no custom resource and no right but on these Secrets, which
+    /// Merges the source Secrets (docker logins, and identities that are exchanged for short-lived tokens) into one
+    /// target Secret of type kubernetes.io/dockerconfigjson, renews it in time and repairs it. The first source that
+    /// has a credential for a registry wins. It needs no custom resource and no right but on these Secrets, which
     /// `imps rbac` prints. A Secret at the target's name that it did not make is left alone.
     ///
     /// Serves /metrics, /livez and /readyz at --metrics-addr; it ends on SIGTERM after finishing what is in flight.
@@ -49,8 +49,8 @@ pub(crate) enum Command {
     Crd,
     /// Print the roles that the operator needs for a set of ImagePullSecrets, or the refresher for its Secrets
     ///
-    /// The rules on Secrets name the targets and sources, so that no other Secret can be read or written. Source Secrets
-    /// among the manifests tell which ServiceAccounts tokens are asked for.
+    /// The rules on Secrets name the targets and sources, so that no other Secret can be read or written. Source
+    /// Secrets among the manifests tell which ServiceAccounts tokens are asked for.
     #[command(
         after_help = "Examples:\n  imps rbac -f examples/ --service-account imps-system/imps | kubectl apply -f -\n  \
         imps rbac --source-secret registry-access.dockerhub --target-secret shop.pull-secret \\\n    \

@@ -8,12 +8,14 @@ mod mission {
     pub(crate) mod bad_source;
     pub(crate) mod canary;
     pub(crate) mod crd;
+    pub(crate) mod ecr;
     pub(crate) mod last_good;
     pub(crate) mod outage;
     pub(crate) mod permission;
     pub(crate) mod process;
     pub(crate) mod proxy;
     pub(crate) mod read;
+    pub(crate) mod refresher;
     pub(crate) mod selection;
     pub(crate) mod source;
     pub(crate) mod stage;

@@ -87,6 +87,47 @@ fn the_roles_name_the_only_secrets_that_may_be_touched() {
 }
 
 #[test]
+fn the_roles_of_a_refresher_are_in_the_namespaces_of_its_secrets_and_nowhere_else() {
+    let arguments = [
+        "rbac",
+        "--source-secret=registry-access.dockerhub",
+        "--source-secret=shop.own.login",
+        "--target-secret=shop.pull-secret",
+        "--service-account=shop/refresher",
+    ];
+    let output = imps(&arguments);
+    assert!(output.status.success(), "{}", text(&output));
+    golden("rbac-refresher.yaml", &text(&output));
+}
+
+#[test]
+fn a_refresher_that_would_read_what_it_writes_does_not_start() {
+    let secrets = ["--source-secret=a.b", "--source-secret=shop.pull", "--target-secret=shop.pull"];
+    for command in ["refresher", "rbac"] {
+        let output = imps(&[&[command], &secrets[..]].concat());
+        let said = text(&output);
+        assert!(!output.status.success() && said.contains("shop/pull is a source and the target"), "{said}");
+    }
+}
+
+#[test]
+fn a_program_of_the_original_explains_itself_as_a_subcommand() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, usage) in [
+        ("manager", "Usage: imps controller [OPTIONS]"),
+        ("refresher", "Usage: imps refresher [OPTIONS] --source-secret"),
+        ("imps", "Usage: imps <COMMAND>"),
+    ] {
+        let link = folder.path().join(name);
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_imps"), &link).unwrap();
+        let output = Command::new(&link).arg("--help").output().unwrap();
+        assert!(output.status.success() && text(&output).contains(usage), "{name}: {}", text(&output));
+    }
+    let output = imps(&["refresher", "--help"]);
+    assert!(text(&output).contains("imps refresher --source-secret registry-access.dockerhub"));
+}
+
+#[test]
 fn the_definition_is_the_file_in_the_repository() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../imps-api/crd.yaml");
     let file = std::fs::read_to_string(file).unwrap();

@@ -69,7 +69,13 @@ impl Rig {
         manifest::apply(&admin, &[account]).await?;
         let token = plane.service_account_token(HOME, "plain").await?;
         let plain = plane.client_with_token(&token).await?;
-        let run = Run { binary: imps, namespace: HOME, account: "imps", arguments: &[] };
+        let run = Run {
+            binary: imps,
+            subcommand: Some("controller"),
+            namespace: HOME,
+            account: "imps",
+            arguments: &[],
+        };
         let operator = Operator::start(&plane, &run).await?;
         let log = plane.audit_log().context("an audit log was asked for")?;
         let ledger = Ledger::of(log, format!("system:serviceaccount:{HOME}:imps"))?;

@@ -56,7 +56,13 @@ impl Stage {
         manifest::apply(&admin, &[home, sources]).await?;
         let rights = operator::rights(&binary, std::slice::from_ref(&example), ROLES, HOME, ACCOUNT)?;
         manifest::apply(&admin, &rights).await?;
-        let run = Run { binary: &binary, namespace: HOME, account: ACCOUNT, arguments: &[] };
+        let run = Run {
+            binary: &binary,
+            subcommand: Some("controller"),
+            namespace: HOME,
+            account: ACCOUNT,
+            arguments: &[],
+        };
         let imps = Operator::start(plane, &run).await?;
         imps.ready().await?;
         let lookout = Lookout::over(admin.clone(), TARGET).await?;

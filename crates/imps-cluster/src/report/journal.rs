@@ -8,8 +8,8 @@ use imps_core::standing::{Standing, Truth};
 
 use crate::remit::Single;
 
-/// What a user of `ImagePullSecret`s and a user of the command line call the same thing. The core explains itself to the
-/// former.
+/// What a user of `ImagePullSecret`s and a user of the command line call the same thing. The core explains itself to
+/// the former.
 const WORDS: [(&str, &str); 5] = [
     ("spec.registry.credentials", "--source-secret"),
     ("spec.target.secret.name", "--target-secret"),

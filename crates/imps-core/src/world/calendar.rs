@@ -1,4 +1,5 @@
-//! The wall clock, as far as the core needs one: for what is shown to people, and for what an earlier process wrote down.
+//! The wall clock, as far as the core needs one: for what people are shown, and for what an earlier process wrote
+//! down.
 
 use std::time::{Duration, Instant};
 

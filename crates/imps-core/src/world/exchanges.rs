@@ -1,4 +1,5 @@
-//! The exchanges that sources ask for: one for each identity, however many sources, grants and namespaces want its token.
+//! The exchanges that sources ask for: one for each identity, however many sources, grants and namespaces want its
+//! token.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

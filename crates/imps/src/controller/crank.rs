@@ -50,6 +50,8 @@ pub(crate) struct Crank {
     tell: mpsc::Sender<News>,
     listeners: BTreeMap<Stream, JoinHandle<()>>,
     hands: JoinSet<Event>,
+    /// Exchanges: nothing is lost when one is given up, so nobody waits for them at the end.
+    errands: JoinSet<Event>,
     statuses: BTreeMap<Uid, Option<ImagePullSecretStatus>>,
 }
 
@@ -80,6 +82,7 @@ impl Crank {
             tell,
             listeners: BTreeMap::new(),
             hands: JoinSet::new(),
+            errands: JoinSet::new(),
             statuses: BTreeMap::new(),
         };
         crank.perform(effects);
@@ -104,6 +107,7 @@ impl Crank {
                 biased;
                 () = &mut stop => break,
                 Some(done) = self.hands.join_next() => done?,
+                Some(done) = self.errands.join_next() => done?,
                 Some(look) = self.looks.recv() => {
                     // Whoever asked may have gone away.
                     let _ = look.send(View::of(&self.controller, self.exchanger.tallies()));
@@ -151,8 +155,7 @@ impl Crank {
                         tracing::debug!(namespace = %plan.namespace, %secret, verb, because = %step.because, "planned");
                     }
                     let (client, remit) = (self.client.clone(), self.remit.clone());
-                    self.hands
-                        .spawn(async move { Event::Outcome(apply::apply(client, &remit, plan).await) });
+                    self.hands.spawn(async move { Event::Outcome(apply::apply(client, &remit, plan).await) });
                 }
                 Effect::Recall(uid, at) => {
                     let client = self.client.clone();
@@ -165,7 +168,7 @@ impl Crank {
                 }
                 Effect::Exchange(ask) => {
                     tracing::debug!(source = %ask.at, provider = ask.provider, "asking for a token");
-                    self.hands.spawn(self.exchanger.clone().exchange(ask));
+                    self.errands.spawn(self.exchanger.clone().exchange(ask));
                 }
                 Effect::Report(standing, notices) => {
                     let (name, reason) = (&standing.identity.name, standing.ready.reason);

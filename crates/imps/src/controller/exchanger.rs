@@ -92,17 +92,22 @@ fn refusal(namespace: &str, name: &str, fault: &Fault) -> ExchangeFault {
     let (class, advice) = match fault.class {
         FaultClass::Forbidden => (
             ExchangeFaultClass::Denied,
-            format!("imps may not ask for tokens of {account}; grant it create on serviceaccounts/token, see `imps rbac`"),
+            format!(
+                "imps may not ask for tokens of {account}; grant it create on serviceaccounts/token, see `imps rbac`"
+            ),
         ),
-        FaultClass::Gone | FaultClass::NamespaceGone => {
-            (ExchangeFaultClass::Denied, format!("there is no {account}; create it, or correct serviceAccountName"))
-        }
-        FaultClass::Refused => {
-            (ExchangeFaultClass::Denied, format!("the API server gives no token of {account}; see its policies"))
-        }
-        FaultClass::Throttled(_) => {
-            (ExchangeFaultClass::Throttled, format!("the API server is busy; imps asks again for a token of {account}"))
-        }
+        FaultClass::Gone | FaultClass::NamespaceGone => (
+            ExchangeFaultClass::Denied,
+            format!("there is no {account}; create it, or correct serviceAccountName"),
+        ),
+        FaultClass::Refused => (
+            ExchangeFaultClass::Denied,
+            format!("the API server gives no token of {account}; see its policies"),
+        ),
+        FaultClass::Throttled(_) => (
+            ExchangeFaultClass::Throttled,
+            format!("the API server is busy; imps asks again for a token of {account}"),
+        ),
         FaultClass::Changed | FaultClass::Unavailable => (
             ExchangeFaultClass::Unreachable,
             format!("the API server gave no token of {account}; imps asks again"),

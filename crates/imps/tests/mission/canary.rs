@@ -18,7 +18,7 @@ use super::stage::{Scene, Solo, can_play};
 const CORE_CHARS: usize = 20;
 
 /// A string that occurs nowhere by chance. It ends in characters that URLs and JSON escape.
-fn canary(word: &str) -> String {
+pub(super) fn canary(word: &str) -> String {
     let core = format!("Ca{word}xQ7vK3mZ9wTf5LrB2pY8");
     format!("{}%/+\"{word}", &core[..CORE_CHARS])
 }
@@ -35,7 +35,7 @@ fn forms(canary: &str) -> BTreeSet<String> {
 }
 
 /// In the middle of a longer text, base64 has three alignments; the characters at the edges hold neighbours' bits.
-fn base64_forms(text: &str) -> Vec<String> {
+pub(super) fn base64_forms(text: &str) -> Vec<String> {
     let mut forms = Vec::new();
     for before in 0..3 {
         for engine in [BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD] {
@@ -49,7 +49,7 @@ fn base64_forms(text: &str) -> Vec<String> {
 }
 
 /// Where a canary was found, in which form.
-fn find(canaries: &[String], places: &[(String, String)]) -> Vec<String> {
+pub(super) fn find(canaries: &[String], places: &[(String, String)]) -> Vec<String> {
     let mut found = Vec::new();
     for canary in canaries {
         for form in forms(canary) {
@@ -192,7 +192,7 @@ async fn play(solo: &mut Solo) -> Vec<String> {
 }
 
 /// All that can be read of imps and of what it writes, by name.
-async fn places(solo: &Solo) -> Vec<(String, String)> {
+pub(super) async fn places(solo: &Solo) -> Vec<(String, String)> {
     let Scene { client, home, .. } = &solo.scene;
     let all = ListParams::default();
     let mut places = vec![

@@ -142,6 +142,11 @@ impl Scene {
         (&self.account.namespace, &self.account.name)
     }
 
+    /// The control plane.
+    pub(crate) fn plane(&self) -> &Plane {
+        &self.plane
+    }
+
     /// A client that may do what the operator may do.
     pub(crate) async fn operator_client(&self) -> Client {
         let (namespace, name) = self.account();
@@ -448,8 +453,13 @@ impl Drop for Scene {
 impl Solo {
     /// A scene with a control plane and an operator of its own, which gets these arguments.
     pub(crate) async fn open(arguments: &[&str]) -> Option<Self> {
+        Self::open_in(arguments, &[]).await
+    }
+
+    /// As [`Solo::open`], with these variables in the environment of the operator.
+    pub(crate) async fn open_in(arguments: &[&str], environment: &[(&str, &str)]) -> Option<Self> {
         let (control, account) = Self::plane().await?;
-        let operator = account.start(control.plane(), arguments).await;
+        let operator = account.start_in(control.plane(), arguments, environment).await;
         Some(Self::with(control, account, operator).await)
     }
 
@@ -460,20 +470,25 @@ impl Solo {
         Self::with(control, account, operator).await
     }
 
-    /// As [`Solo::open`], on a control plane that nobody had before.
-    pub(crate) async fn open_on(control: ControlPlane, arguments: &[&str]) -> Self {
+    /// As [`Solo::open`], on a control plane that does not stream lists: so the first watch is refused and lists come
+    /// in pages, which older servers need. All else is the same.
+    pub(crate) async fn open_on_pages() -> Option<Self> {
         /// A guard needs a mutex that outlives it; a control plane that is not dropped ends with this process.
-        static LAST: OnceCell<tokio::sync::Mutex<ControlPlane>> = OnceCell::const_new();
-        let client = control.plane().admin_client().await.unwrap();
-        install(&client).await;
-        assert!(
-            LAST.set(tokio::sync::Mutex::new(control)).is_ok(),
-            "one scene has a control plane of its own"
-        );
-        let control = LAST.get().unwrap().lock().await;
+        static THIRD: OnceCell<tokio::sync::Mutex<ControlPlane>> = OnceCell::const_new();
+        if !can_play() {
+            return None;
+        }
+        let control = THIRD.get_or_init(|| async {
+            let flags = vec!["--feature-gates=WatchList=false".to_owned()];
+            let options = Options { audit: true, apiserver_flags: flags, ..Options::api_server() };
+            let control = ControlPlane::start(options).await.unwrap();
+            install(&control.plane().admin_client().await.unwrap()).await;
+            tokio::sync::Mutex::new(control)
+        });
+        let control = control.await.lock().await;
         let account = Account::fresh();
-        let operator = account.start(control.plane(), arguments).await;
-        Self::with(control, account, operator).await
+        let operator = account.start(control.plane(), &[]).await;
+        Some(Self::with(control, account, operator).await)
     }
 
     /// Takes the second control plane, with nothing on it that an operator would look at.
@@ -513,12 +528,23 @@ impl Solo {
         self.operator.ready().await.unwrap();
     }
 
+    /// Ends the operator, and starts another one under the same account with these arguments and variables.
+    pub(crate) async fn replace(&mut self, arguments: &[&str], environment: &[(&str, &str)]) {
+        self.operator.kill();
+        let account = self.scene.account.clone();
+        self.operator = account.start_in(self.control.plane(), arguments, environment).await;
+    }
+
     /// What the audit log says of the operator's requests, from the first on.
     pub(crate) fn requests(&self) -> Vec<Value> {
+        self.requests_of(&self.scene.user())
+    }
+
+    /// As [`Solo::requests`], of another user.
+    pub(crate) fn requests_of(&self, user: &str) -> Vec<Value> {
         let log = std::fs::read_to_string(self.control.audit_log().unwrap()).unwrap();
-        let user = self.scene.user();
         let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["user"]["username"] == user.as_str()).collect()
+        lines.filter(|line| line["user"]["username"] == user).collect()
     }
 
     /// Those requests that are no reads, without a part of the API that nobody counts.
@@ -548,9 +574,19 @@ impl Account {
     }
 
     async fn start(&self, plane: &Plane, arguments: &[&str]) -> Operator {
+        self.start_in(plane, arguments, &[]).await
+    }
+
+    async fn start_in(&self, plane: &Plane, arguments: &[&str], environment: &[(&str, &str)]) -> Operator {
         self.permit(&plane.admin_client().await.unwrap(), &Needs::default()).await;
-        let run = Run { binary: binary(), namespace: &self.namespace, account: &self.name, arguments };
-        let operator = Operator::start(plane, &run).await.unwrap();
+        let run = Run {
+            binary: binary(),
+            subcommand: Some("controller"),
+            namespace: &self.namespace,
+            account: &self.name,
+            arguments,
+        };
+        let operator = Operator::start_in(plane, &run, environment).await.unwrap();
         operator.ready().await.unwrap();
         operator
     }
@@ -573,6 +609,9 @@ impl Account {
         for SecretRef { namespace, name } in &needs.sources {
             self.wait_for_right(client, secret_watch(name.as_str(), Some(namespace.as_str()))).await;
         }
+        for (namespace, account) in &needs.service_accounts {
+            self.wait_for_right(client, token_of(namespace.as_str(), account)).await;
+        }
     }
 
     fn binding(&self, kind: &str, name: &str, namespace: Option<&str>) -> Value {
@@ -587,20 +626,27 @@ impl Account {
         })
     }
 
-    /// The authoriser learns of a role by a watch of its own, a moment after the role was written.
     async fn wait_for_right(&self, client: &Client, attributes: Value) {
         let user = format!("system:serviceaccount:{}:{}", self.namespace, self.name);
-        let review: SubjectAccessReview =
-            serde_json::from_value(json!({"spec": {"user": user, "resourceAttributes": attributes}}))
-                .unwrap();
-        let api = Api::<SubjectAccessReview>::all(client.clone());
-        eventually(&format!("{user} has the right {attributes}"), async || {
-            let answer =
-                api.create(&PostParams::default(), &review).await.map_err(|error| error.to_string())?;
-            if answer.status.is_some_and(|status| status.allowed) { Ok(()) } else { Err("denied".to_owned()) }
-        })
-        .await;
+        wait_for_right(client, &user, attributes).await;
     }
+}
+
+/// The authoriser learns of a role by a watch of its own, a moment after the role was written.
+pub(crate) async fn wait_for_right(client: &Client, user: &str, attributes: Value) {
+    eventually(&format!("{user} has the right {attributes}"), async || {
+        if may(client, user, &attributes).await? { Ok(()) } else { Err("denied".to_owned()) }
+    })
+    .await;
+}
+
+/// Whether a user has a right, as the API server says.
+pub(crate) async fn may(client: &Client, user: &str, attributes: &Value) -> Result<bool, String> {
+    let review: SubjectAccessReview =
+        serde_json::from_value(json!({"spec": {"user": user, "resourceAttributes": attributes}})).unwrap();
+    let api = Api::<SubjectAccessReview>::all(client.clone());
+    let answer = api.create(&PostParams::default(), &review).await.map_err(|error| error.to_string())?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
 // === setting ===
@@ -658,6 +704,13 @@ fn needs(spec: &Value) -> Needs {
 
 fn secret_watch(name: &str, namespace: Option<&str>) -> Value {
     json!({"resource": "secrets", "verb": "watch", "name": name, "namespace": namespace})
+}
+
+/// The right to tokens of a ServiceAccount.
+pub(crate) fn token_of(namespace: &str, account: &str) -> Value {
+    json!({
+        "resource": "serviceaccounts", "subresource": "token", "verb": "create", "namespace": namespace, "name": account,
+    })
 }
 
 fn document(kind: &str, role: &impl serde::Serialize) -> Value {

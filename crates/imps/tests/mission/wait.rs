@@ -15,7 +15,11 @@ pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Result<
 }
 
 /// As [`eventually`], with another limit.
-async fn within<T>(limit: Duration, what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub(crate) async fn within<T>(
+    limit: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
     let start = Instant::now();
     loop {
         match look().await {
