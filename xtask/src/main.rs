@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod check;
+mod cloud;
 mod codegen;
 mod console;
 mod demo;

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
-use imps_testbed::registry;
+use imps_testbed::aws::environment;
+use imps_testbed::{node, registry};
 
 use crate::workspace::output_of;
 
@@ -12,7 +13,7 @@ use crate::workspace::output_of;
 ///
 /// Safe is: Debian, as root, and no init system that would start a service of the package on its own address.
 pub(crate) fn provide() -> Result<()> {
-    let missing = registry::missing_packages();
+    let missing = missing();
     if missing.is_empty() {
         return Ok(());
     }
@@ -21,11 +22,20 @@ pub(crate) fn provide() -> Result<()> {
         output_of(&mut apt_get(&["update", "-qq"]))?;
         output_of(apt_get(&["install", "-qq", "--yes", "--no-install-recommends"]).args(&missing))?;
     }
-    let missing = registry::missing_packages();
+    let missing = self::missing();
     if !missing.is_empty() {
         bail!("missing, so tests are skipped: on Debian `apt-get install {}`", missing.join(" "));
     }
     Ok(())
+}
+
+/// Those of a node only where one could run.
+fn missing() -> Vec<&'static str> {
+    let mut packages = [registry::missing_packages(), environment::missing_packages()].concat();
+    if node::permitted().is_ok() {
+        packages.extend(node::missing_packages());
+    }
+    packages
 }
 
 fn may_install() -> bool {

@@ -17,6 +17,9 @@ use crate::console::{Console, spoken};
 pub(crate) enum Plane {
     /// Build the programs from their pinned Go modules, unless they are cached. Takes about five minutes once.
     Build {
+        /// Build what a node needs instead: the kubelet.
+        #[arg(long)]
+        kubelet: bool,
         /// Build again even when the programs are there.
         #[arg(long)]
         force: bool,
@@ -39,7 +42,10 @@ impl Plane {
     /// Carries the command out.
     pub(crate) fn run(&self) -> Result<()> {
         match self {
-            Self::Build { force } => build(*force).map(|folder| println!("{}", folder.display())),
+            Self::Build { kubelet, force } => {
+                let folder = if *kubelet { build_node(*force) } else { build(*force) };
+                folder.map(|folder| println!("{}", folder.display()))
+            }
             Self::Up { apiserver_flag } => up(apiserver_flag.clone()),
             Self::Down => down(),
             Self::Env => env(),
@@ -60,6 +66,16 @@ pub(crate) fn provide_binaries() -> Result<Binaries> {
     }
     build(false)?;
     Binaries::find()
+}
+
+fn build_node(force: bool) -> Result<PathBuf> {
+    let mut console = Console::new();
+    plane_build::build_node(force, &mut |news| console.show(&news))
+}
+
+/// Builds what a node needs, unless it is cached.
+pub(crate) fn provide_node_binaries() -> Result<()> {
+    build_node(false).map(drop)
 }
 
 fn home() -> Result<PathBuf> {

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Args;
 use imps_testbed::control_plane::{ControlPlane, Options};
+use imps_testbed::node;
 
 use crate::check::{Format, Lint};
 use crate::codegen::Codegen;
 use crate::console::spoken;
 use crate::tidy::Tidy;
 use crate::workspace::{cargo, follow};
-use crate::{packages, plane};
+use crate::{cloud, packages, plane};
 
 /// Run everything that must hold before a change goes in.
 ///
@@ -36,9 +37,9 @@ impl Test {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         let all = self.rest.is_empty();
         let mut steps = Steps::of(match (all, self.quick) {
-            (false, _) => 5,
-            (true, true) => 8,
-            (true, false) => 9,
+            (false, _) => 6,
+            (true, true) => 9,
+            (true, false) => 10,
         });
         if all {
             steps.take("tidy: house rules", || Tidy {}.run());
@@ -49,8 +50,10 @@ impl Test {
             steps.take("codegen: generated files are fresh", || Codegen { check: true }.run());
         }
         steps.take_optional("packages: what tests need from Debian", packages::provide);
-        steps.take("plane build: etcd, kube-apiserver, kube-controller-manager", || {
-            plane::provide_binaries().map(drop)
+        steps.take_optional("cloud: Python packages for the emulated AWS", cloud::provide);
+        steps.take("plane build: etcd, kube-apiserver, kube-controller-manager, kubelet", || {
+            plane::provide_binaries()?;
+            if node::permitted().is_ok() { plane::provide_node_binaries() } else { Ok(()) }
         });
         let runtime = tokio::runtime::Runtime::new().context("no async runtime")?;
         let shared = steps.take("plane start: one control plane for all tests", || runtime.block_on(start()));

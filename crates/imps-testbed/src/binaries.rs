@@ -1,8 +1,8 @@
-//! Where etcd, kube-apiserver and kube-controller-manager are on this machine.
+//! Where etcd, kube-apiserver and kube-controller-manager are on this machine, and the kubelet for a node.
 //!
 //! The order is the one of Kubernetes' own envtest: a variable for one program (`TEST_ASSET_ETCD`,
 //! `TEST_ASSET_KUBE_APISERVER`, and of our own `TEST_ASSET_KUBE_CONTROLLER_MANAGER`), then the folder that
-//! `KUBEBUILDER_ASSETS` names, then the cache that `cargo xtask plane build` fills.
+//! `KUBEBUILDER_ASSETS` names, then the cache that `cargo xtask plane build` fills. The kubelet is always our own.
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,8 +18,14 @@ const REMEDY: &str = "build the control plane once with `cargo xtask plane build
 /// Raise it when the flags of the build change, so that binaries of the old recipe are not taken for new ones.
 const RECIPE: &str = "1";
 
-/// The Go modules that pin the tools, by the name of their folder.
-pub(crate) const MODULES: [&str; 2] = ["etcd", "kubernetes"];
+/// What to do when the kubelet is missing.
+const NODE_REMEDY: &str = "build the kubelet once with `cargo xtask plane build --kubelet`";
+
+/// The files that decide what comes out of a build of the control plane.
+const PINS: [&str; 4] = ["etcd/go.mod", "etcd/go.sum", "kubernetes/go.mod", "kubernetes/go.sum"];
+
+/// The same for a node. In a cache of its own, so that neither build spoils the other.
+const NODE_PINS: [&str; 4] = ["kubelet/go.mod", "kubelet/go.sum", "idle/go.mod", "idle/main.go"];
 
 /// The programs of a control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +46,24 @@ impl Binaries {
     }
 }
 
+/// What a node needs beside the programs of Debian.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeBinaries {
+    /// The node's agent.
+    pub kubelet: PathBuf,
+    /// A static program that does nothing, for images.
+    pub idle: PathBuf,
+}
+
+impl NodeBinaries {
+    /// Finds the programs, or says what is missing and what to do.
+    pub fn find() -> Result<Self> {
+        let folder = cached_node_folder().context(NODE_REMEDY)?;
+        let program = |name| existing("in the cache", &folder.join(name), NODE_REMEDY);
+        Ok(Self { kubelet: program("kubelet")?, idle: program("idle")? })
+    }
+}
+
 /// The cache of this project for this user: `IMPS_CACHE_DIR`, else `imps` in the user's cache folder.
 pub fn cache_folder() -> Result<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -52,7 +76,16 @@ pub fn cache_folder() -> Result<PathBuf> {
 
 /// The folder of the binaries that belong to the pinned modules and this machine's Go. It may not exist yet.
 pub fn cached_folder() -> Result<PathBuf> {
-    let key = cache_key(&modules_folder(), &go_version()?)?;
+    cached_by(&PINS)
+}
+
+/// The same for a node's programs.
+pub fn cached_node_folder() -> Result<PathBuf> {
+    cached_by(&NODE_PINS)
+}
+
+fn cached_by(pins: &[&str]) -> Result<PathBuf> {
+    let key = cache_key(&modules_folder(), pins, &go_version()?)?;
     Ok(cache_folder()?.join("control-plane").join(key).join("bin"))
 }
 
@@ -74,13 +107,11 @@ pub(crate) fn modules_folder() -> PathBuf {
 }
 
 /// Changes whenever other binaries would come out of a build.
-fn cache_key(modules: &Path, go_version: &str) -> Result<String> {
+fn cache_key(modules: &Path, pins: &[&str], go_version: &str) -> Result<String> {
     let mut hash = Sha256::new();
-    for module in MODULES {
-        for file in ["go.mod", "go.sum"] {
-            let path = modules.join(module).join(file);
-            hash.update(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
-        }
+    for file in pins {
+        let path = modules.join(file);
+        hash.update(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
     }
     hash.update(go_version);
     hash.update(RECIPE);
@@ -92,7 +123,9 @@ fn find(
     cached: impl FnOnce() -> Result<PathBuf>,
 ) -> Result<Binaries> {
     let named = |name: &str| {
-        variable(name).map(|path| existing(&format!("named by {name}"), &PathBuf::from(path))).transpose()
+        variable(name)
+            .map(|path| existing(&format!("named by {name}"), &PathBuf::from(path), REMEDY))
+            .transpose()
     };
     let etcd = named("TEST_ASSET_ETCD")?;
     let apiserver = named("TEST_ASSET_KUBE_APISERVER")?;
@@ -108,20 +141,21 @@ fn find(
     };
     let beside = folder.join("kube-controller-manager");
     Ok(Binaries {
-        etcd: etcd.map_or_else(|| existing(whence, &folder.join("etcd")), Ok)?,
+        etcd: etcd.map_or_else(|| existing(whence, &folder.join("etcd"), REMEDY), Ok)?,
         kube_controller_manager: match (&apiserver, controller_manager) {
             (_, Some(path)) => Some(path),
-            (None, None) if beside.is_file() => Some(existing(whence, &beside)?),
+            (None, None) if beside.is_file() => Some(existing(whence, &beside, REMEDY)?),
             _ => None,
         },
-        kube_apiserver: apiserver.map_or_else(|| existing(whence, &folder.join("kube-apiserver")), Ok)?,
+        kube_apiserver: apiserver
+            .map_or_else(|| existing(whence, &folder.join("kube-apiserver"), REMEDY), Ok)?,
     })
 }
 
 /// The absolute path of a program that is there. Absolute, because daemons run in folders of their own.
-fn existing(whence: &str, path: &Path) -> Result<PathBuf> {
+fn existing(whence: &str, path: &Path, remedy: &str) -> Result<PathBuf> {
     if !path.is_file() {
-        bail!("there is no {} ({whence}); {REMEDY}", path.display());
+        bail!("there is no {} ({whence}); {remedy}", path.display());
     }
     fs::canonicalize(path).with_context(|| format!("cannot resolve {}", path.display()))
 }
@@ -193,9 +227,11 @@ mod tests {
 
     #[test]
     fn the_cache_key_follows_the_pins_and_the_version_of_go() {
-        let key = |go| cache_key(&modules_folder(), go).expect("readable");
+        let key = |go| cache_key(&modules_folder(), &PINS, go).expect("readable");
         assert_eq!(key("go1.26.8").len(), 16);
         assert_eq!(key("go1.26.8"), key("go1.26.8"));
         assert_ne!(key("go1.26.8"), key("go1.27.0"));
+        let node = cache_key(&modules_folder(), &NODE_PINS, "go1.26.8").expect("readable");
+        assert_ne!(key("go1.26.8"), node);
     }
 }

@@ -29,13 +29,37 @@ pub(crate) struct Daemon {
     program: PathBuf,
     arguments: Vec<OsString>,
     folder: PathBuf,
+    /// Whether its output is ours, instead of in a log.
+    aloud: bool,
+    environment: Vec<(OsString, OsString)>,
     child: Mutex<Option<Child>>,
 }
 
 impl Daemon {
     /// Describes the program; nothing runs yet. Its log and its pid file go to `folder`.
     pub(crate) fn new(name: &'static str, program: &Path, folder: &Path, arguments: Vec<OsString>) -> Self {
-        Self { name, program: program.into(), arguments, folder: folder.into(), child: Mutex::new(None) }
+        let (environment, child) = (Vec::new(), Mutex::new(None));
+        Self {
+            name,
+            program: program.into(),
+            arguments,
+            folder: folder.into(),
+            aloud: false,
+            environment,
+            child,
+        }
+    }
+
+    /// The same, but what it prints goes where our own output goes.
+    pub(crate) fn aloud(mut self) -> Self {
+        self.aloud = true;
+        self
+    }
+
+    /// The same, with these variables beside those of this process.
+    pub(crate) fn in_environment(mut self, environment: Vec<(OsString, OsString)>) -> Self {
+        self.environment = environment;
+        self
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -57,14 +81,17 @@ impl Daemon {
             .append(true)
             .open(self.log())
             .context("cannot open a log file")?;
-        let child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        if !self.aloud {
+            command.stdout(log.try_clone().context("cannot share a log file")?).stderr(log);
+        }
+        let child = command
             .args(&self.arguments)
             .current_dir(&self.folder)
             // Half a second less at start for about 100 MiB more: a good trade for a server that lives for minutes.
             .env("GOGC", "400")
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
-            .stdout(log.try_clone().context("cannot share a log file")?)
-            .stderr(log)
             // Its own group, so that an interrupt at the terminal reaches us first and we end it in order.
             .process_group(0)
             .spawn()

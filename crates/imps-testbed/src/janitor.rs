@@ -14,13 +14,28 @@ use anyhow::{Context, Result};
 /// The file whose presence makes the janitor leave the folder in place.
 pub(crate) const KEEP: &str = "keep";
 
+/// The file that names a cgroup to be removed, in each hierarchy that has it.
+pub(crate) const CGROUP: &str = "cgroup";
+
 /// A pid in a pid file is ours: as long as we live we hold the unreaped child, and we remove the file when we reap
-/// it, so a number can only be reused in the instant between our death and this script.
+/// it, so a number can only be reused in the instant between our death and this script. A cgroup can be removed when
+/// the last process in it is gone, which is a moment after it was killed.
 const SCRIPT: &str = r#"
 read -r _
 for file in "$1"/*.pid; do
     [ -f "$file" ] && kill -KILL "$(cat "$file")"
 done
+if [ -s "$1/cgroup" ]; then
+    name=$(cat "$1/cgroup")
+    tries=0
+    for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/*; do
+        while [ -d "$hierarchy/$name" ] && [ "$tries" -lt 200 ]; do
+            find "$hierarchy/$name" -depth -type d -exec rmdir {} \;
+            if [ -d "$hierarchy/$name" ]; then sleep 0.05; fi
+            tries=$((tries + 1))
+        done
+    done
+fi
 [ -e "$1/keep" ] || rm -rf "$1"
 "#;
 

@@ -1,4 +1,5 @@
-//! Real servers for tests, the demo and benchmarks: a Kubernetes control plane and image registries, on loopback.
+//! Real servers for tests, the demo and benchmarks: a Kubernetes control plane, image registries, a node, and the
+//! cloud that gives out passwords of registries, on loopback.
 //!
 //! Development only, never shipped. This crate starts and stops processes, owns their folders and hands out
 //! clients; it knows nothing of what imps does with them.
@@ -13,6 +14,7 @@
 //! 2. `IMPS_TEST_PLANE=<folder>`: the control plane that `cargo xtask test` started for all test programs.
 //! 3. Otherwise one control plane is started for this process, and it ends with the process.
 
+pub mod aws;
 pub mod binaries;
 mod certificates;
 pub mod control_plane;
@@ -22,16 +24,21 @@ mod image;
 mod janitor;
 pub mod manifest;
 pub mod names;
+pub mod node;
 pub mod operator;
 pub mod plane;
 pub mod plane_build;
 mod ports;
 pub mod registry;
 pub mod skip;
+pub mod wire;
 
+pub use aws::Aws;
 pub use control_plane::{ControlPlane, Options, Pids};
 pub use names::fresh_name;
+pub use node::{Node, Unshared};
 pub use operator::{Operator, Run};
 pub use plane::{Plane, Profile, install_crypto_provider};
 pub use registry::{Login, Pull, Registry};
 pub use skip::{Missing, skip_or_fail};
+pub use wire::Wire;

@@ -1,4 +1,5 @@
-//! Builds etcd, kube-apiserver and kube-controller-manager from the pinned Go modules into the cache.
+//! Builds etcd, kube-apiserver and kube-controller-manager, and for a node the kubelet, from pinned Go modules into the
+//! cache.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -9,17 +10,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::binaries::{MODULES, cache_folder, cached_folder, go_version, modules_folder};
+use crate::binaries::{cached_folder, cached_node_folder, go_version, modules_folder};
 use crate::daemon::last_lines;
 
 /// How often whoever watches is told that a step goes on.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// How much of Go's output a failure shows.
 const SHOWN_LINES: usize = 20;
 
 /// What the folder of a build is called until it is whole.
-const PARTIAL: &str = ".building-";
+pub(crate) const PARTIAL: &str = ".building-";
 
 /// What a build says while it runs.
 #[derive(Debug)]
@@ -49,31 +50,40 @@ pub enum Progress<'a> {
     },
 }
 
-/// Builds what is missing and returns the folder of the programs.
+/// Builds what is missing of the control plane and returns the folder of the programs.
 ///
 /// Safe to call from several processes at once: the second waits for the first and finds its work. With `force` it
 /// builds again even when the programs are there.
 pub fn build(force: bool, watch: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
-    check_go()?;
-    let bin = cached_folder()?;
+    build_kit(&CONTROL_PLANE, cached_folder()?, force, watch)
+}
+
+/// Builds what is missing for a node, as [`build`] does for the control plane.
+pub fn build_node(force: bool, watch: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
+    build_kit(&NODE, cached_node_folder()?, force, watch)
+}
+
+fn build_kit(kit: &Kit, bin: PathBuf, force: bool, watch: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
+    check_go(kit)?;
     if !force && bin.is_dir() {
         return Ok(bin);
     }
-    let _lock = lock(watch)?;
+    let home = bin.parent().context("the cached folder has a parent")?;
+    let cache = home.parent().context("the cache has a folder")?;
+    let _lock = lock(cache, watch)?;
     if !force && bin.is_dir() {
         return Ok(bin);
     }
     watch(Progress::Note(&format!(
-        "the first build takes about five minutes on two cores; it is cached in {}",
+        "the first build takes about {} on two cores; it is cached in {}",
+        kit.takes,
         bin.display()
     )));
-    let home = bin.parent().context("the cached folder has a parent")?;
-    let cache = home.parent().context("the cache has a folder")?;
     remove_interrupted_builds(cache)?;
     let partial = tempfile::Builder::new().prefix(PARTIAL).tempdir_in(cache);
     let partial = partial.context("cannot make a folder for the build")?;
     let partial_bin = partial.path().join("bin");
-    install_all(&partial_bin, watch)?;
+    install_all(kit, &partial_bin, watch)?;
     // Only a whole build gets the final name, so a build that was interrupted is never mistaken for one.
     if home.exists() {
         fs::remove_dir_all(home).context("cannot remove the previous build")?;
@@ -83,7 +93,7 @@ pub fn build(force: bool, watch: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf
 }
 
 /// Only under the lock, where no other build can be under way.
-fn remove_interrupted_builds(cache: &Path) -> Result<()> {
+pub(crate) fn remove_interrupted_builds(cache: &Path) -> Result<()> {
     for entry in fs::read_dir(cache).context("cannot read the cache folder")? {
         let path = entry.context("cannot read the cache folder")?.path();
         if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PARTIAL)) {
@@ -102,31 +112,54 @@ struct Tool {
     program: &'static str,
 }
 
-const TOOLS: [Tool; 3] = [
-    Tool {
-        module: MODULES[0],
-        package: "go.etcd.io/etcd/server/v3",
-        comes_out_as: "server",
-        program: "etcd",
-    },
-    Tool {
-        module: MODULES[1],
-        package: "k8s.io/kubernetes/cmd/kube-apiserver",
-        comes_out_as: "kube-apiserver",
-        program: "kube-apiserver",
-    },
-    Tool {
-        module: MODULES[1],
-        package: "k8s.io/kubernetes/cmd/kube-controller-manager",
-        comes_out_as: "kube-controller-manager",
-        program: "kube-controller-manager",
-    },
-];
+/// Programs that are built together.
+struct Kit {
+    tools: &'static [Tool],
+    /// For a person who waits for it.
+    takes: &'static str,
+}
 
-fn install_all(bin: &Path, watch: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
-    for (index, tool) in TOOLS.iter().enumerate() {
+const CONTROL_PLANE: Kit = Kit {
+    takes: "five minutes",
+    tools: &[
+        Tool {
+            module: "etcd",
+            package: "go.etcd.io/etcd/server/v3",
+            comes_out_as: "server",
+            program: "etcd",
+        },
+        Tool {
+            module: "kubernetes",
+            package: "k8s.io/kubernetes/cmd/kube-apiserver",
+            comes_out_as: "kube-apiserver",
+            program: "kube-apiserver",
+        },
+        Tool {
+            module: "kubernetes",
+            package: "k8s.io/kubernetes/cmd/kube-controller-manager",
+            comes_out_as: "kube-controller-manager",
+            program: "kube-controller-manager",
+        },
+    ],
+};
+
+const NODE: Kit = Kit {
+    takes: "a minute, once the control plane is built,",
+    tools: &[
+        Tool {
+            module: "kubelet",
+            package: "k8s.io/kubernetes/cmd/kubelet",
+            comes_out_as: "kubelet",
+            program: "kubelet",
+        },
+        Tool { module: "idle", package: ".", comes_out_as: "idle", program: "idle" },
+    ],
+};
+
+fn install_all(kit: &Kit, bin: &Path, watch: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
+    for (index, tool) in kit.tools.iter().enumerate() {
         let what = format!("building {}", tool.program);
-        watch(Progress::Step { number: index + 1, of: TOOLS.len(), what: &what });
+        watch(Progress::Step { number: index + 1, of: kit.tools.len(), what: &what });
         let begun = Instant::now();
         install(tool, bin, watch)?;
         if tool.comes_out_as != tool.program {
@@ -176,7 +209,7 @@ fn go(module: &str) -> Command {
 /// Kubernetes reports the version that the linker puts in; without it clients cannot parse `/version`.
 fn linker_flags(tool: &Tool) -> Result<String> {
     let mut flags = String::from("-s -w");
-    if tool.module != "kubernetes" {
+    if !tool.package.starts_with("k8s.io/kubernetes/") {
         return Ok(flags);
     }
     let output = go(tool.module).args(["list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes"]).output()?;
@@ -200,8 +233,8 @@ fn linker_flags(tool: &Tool) -> Result<String> {
     Ok(flags)
 }
 
-fn check_go() -> Result<()> {
-    let needed = needed_go()?;
+fn check_go(kit: &Kit) -> Result<()> {
+    let needed = needed_go(kit)?;
     let how = format!(
         "Go {needed} or newer is needed once to build etcd and kube-apiserver; \
          install it as https://go.dev/doc/install says, or let KUBEBUILDER_ASSETS name a folder \
@@ -215,10 +248,10 @@ fn check_go() -> Result<()> {
 }
 
 /// The newest `go` line of the modules.
-fn needed_go() -> Result<String> {
+fn needed_go(kit: &Kit) -> Result<String> {
     let mut needed = String::new();
-    for module in MODULES {
-        let path = modules_folder().join(module).join("go.mod");
+    for tool in kit.tools {
+        let path = modules_folder().join(tool.module).join("go.mod");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let line = text.lines().find_map(|line| line.strip_prefix("go ")).unwrap_or_default().trim();
         if numbers(line) > numbers(&needed) {
@@ -251,10 +284,9 @@ fn failure(tool: &Tool, output: &str) -> anyhow::Error {
     )
 }
 
-/// Waits until no other process builds.
-fn lock(watch: &mut dyn FnMut(Progress<'_>)) -> Result<File> {
-    let folder = cache_folder()?.join("control-plane");
-    fs::create_dir_all(&folder)
+/// Waits until no other process builds in this folder of the cache, and makes the folder.
+pub(crate) fn lock(folder: &Path, watch: &mut dyn FnMut(Progress<'_>)) -> Result<File> {
+    fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the cache folder {}", folder.display()))?;
     let file = File::create(folder.join("build.lock")).context("cannot make a lock file")?;
     match file.try_lock() {
@@ -317,7 +349,7 @@ mod tests {
     #[test]
     fn a_failure_of_the_network_says_so_and_shows_the_end_of_the_output() {
         let output = "first line\ngo: k8s.io/api@v0.36.2: dial tcp 127.0.0.1:9: connect: connection refused";
-        let text = failure(&TOOLS[1], output).to_string();
+        let text = failure(&CONTROL_PLANE.tools[1], output).to_string();
         assert!(
             text.contains("kube-apiserver") && text.contains("dial tcp") && text.contains("network"),
             "{text}"
@@ -326,10 +358,17 @@ mod tests {
 
     #[test]
     fn the_kubernetes_replaces_all_carry_the_pinned_version() {
-        let text = fs::read_to_string(modules_folder().join("kubernetes/go.mod")).expect("readable");
+        let [plane, node] = ["kubernetes", "kubelet"].map(pinned);
+        assert_eq!(plane, node, "the kubelet is of another version than the API server");
+    }
+
+    /// The version of Kubernetes that a module requires, after all its replaces were compared with it.
+    fn pinned(module: &str) -> String {
+        let path = modules_folder().join(module).join("go.mod");
+        let text = fs::read_to_string(path).expect("readable");
         let pinned = text
             .lines()
-            .find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes v1."))
+            .find_map(|line| line.trim().trim_start_matches("require ").strip_prefix("k8s.io/kubernetes v1."))
             .and_then(|rest| rest.split_whitespace().next())
             .expect("Kubernetes is required");
         let replaced: Vec<&str> =
@@ -338,5 +377,6 @@ mod tests {
         for line in replaced {
             assert!(line.ends_with(&format!(" v0.{pinned}")), "{line} does not match Kubernetes 1.{pinned}");
         }
+        pinned.to_owned()
     }
 }

@@ -18,7 +18,7 @@ use tokio::process::Command;
 
 use crate::daemon::{Daemon, write_private};
 use crate::home::Home;
-use crate::image;
+use crate::image::{self, Content};
 use crate::janitor::Janitor;
 use crate::names::fresh_name;
 use crate::ports::{free_ports, retrying};
@@ -63,9 +63,17 @@ pub struct Registry {
 /// The Debian packages whose programs are missing on this machine.
 #[must_use]
 pub fn missing_packages() -> Vec<&'static str> {
+    packages_without(&PROGRAMS)
+}
+
+/// The packages of those programs that are not on the PATH.
+pub(crate) fn packages_without(programs: &[(&'static str, &'static str)]) -> Vec<&'static str> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_here = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    PROGRAMS.iter().filter(|(program, _)| !is_here(program)).map(|(_, package)| *package).collect()
+    let mut missing: Vec<_> =
+        programs.iter().filter(|(program, _)| !is_here(program)).map(|(_, package)| *package).collect();
+    missing.dedup();
+    missing
 }
 
 impl Registry {
@@ -114,8 +122,18 @@ impl Registry {
 
     /// Makes a tiny image and pushes it as `image`, which is `repository:tag`.
     pub async fn push_image(&self, image: &str, login: Login<'_>) -> Result<()> {
+        self.push(image, Content::Text(image), login).await
+    }
+
+    /// Makes an image that runs a static program and pushes it as `image`, which is `repository:tag`.
+    pub async fn push_program(&self, image: &str, program: &Path, login: Login<'_>) -> Result<()> {
+        let program = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+        self.push(image, Content::Program(&program), login).await
+    }
+
+    async fn push(&self, image: &str, content: Content<'_>, login: Login<'_>) -> Result<()> {
         let layout = self.scratch("image")?;
-        image::write_layout(&layout, image)?;
+        image::write_layout(&layout, image, content)?;
         let authfile = self.scratch_file("push.json", &self.docker_config(login))?;
         let target = self.reference(image);
         let source = format!("oci:{}", layout.display());

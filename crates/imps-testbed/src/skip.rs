@@ -5,24 +5,41 @@ use std::io::Write;
 
 /// Something this machine lacks, and how to get it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missing(String);
+pub struct Missing {
+    what: String,
+    obtainable: bool,
+}
 
 impl Missing {
     /// Says what is missing, in words for the person who runs the tests.
     pub fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
+        Self { what: what.into(), obtainable: true }
     }
 
     /// Names Debian packages that are missing.
     #[must_use]
     pub fn packages(packages: &[&str]) -> Self {
-        Self(format!("needs Debian packages {}", packages.join(", ")))
+        Self::new(format!("needs Debian packages {}", packages.join(", ")))
+    }
+
+    /// Says what this machine, or whoever runs on it, is not allowed: nothing that could be installed helps.
+    pub fn privilege(what: impl Into<String>) -> Self {
+        Self { what: what.into(), obtainable: false }
+    }
+
+    /// Skips the running test as [`skip_or_fail`] does; the caller returns right after it.
+    ///
+    /// # Panics
+    ///
+    /// When `CI=true` and it could have been installed or built. A privilege that is missing is a skip in CI too.
+    pub fn skip_or_fail(&self) {
+        if self.obtainable { skip_or_fail(self) } else { record(&line_of(self)) }
     }
 }
 
 impl fmt::Display for Missing {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        formatter.write_str(&self.what)
     }
 }
 
@@ -37,10 +54,18 @@ impl std::error::Error for Missing {}
 ///
 /// When `CI=true`: there, everything a test needs must be present.
 pub fn skip_or_fail(reason: impl fmt::Display) {
-    let thread = std::thread::current();
-    let line = format!("skipped: {}: {reason}", thread.name().unwrap_or("a test"));
+    let line = line_of(reason);
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{line} (CI=true: a skip is a failure)");
-    say(&line);
+    record(&line);
+}
+
+fn line_of(reason: impl fmt::Display) -> String {
+    let thread = std::thread::current();
+    format!("skipped: {}: {reason}", thread.name().unwrap_or("a test"))
+}
+
+fn record(line: &str) {
+    say(line);
     let Some(log) = std::env::var_os("IMPS_SKIP_LOG") else { return };
     let file = std::fs::OpenOptions::new().append(true).create(true).open(log);
     // In one piece: other tests append to the same file at the same time.

@@ -709,7 +709,8 @@ fn secret_watch(name: &str, namespace: Option<&str>) -> Value {
 /// The right to tokens of a ServiceAccount.
 pub(crate) fn token_of(namespace: &str, account: &str) -> Value {
     json!({
-        "resource": "serviceaccounts", "subresource": "token", "verb": "create", "namespace": namespace, "name": account,
+        "resource": "serviceaccounts", "subresource": "token", "verb": "create",
+        "namespace": namespace, "name": account,
     })
 }
 

@@ -1,0 +1,3 @@
+module example.org/imps/tools/control-plane/idle
+
+go 1.26.0
