@@ -1,4 +1,5 @@
-//! The real operator and a real node: a pod that cannot pull its image runs as soon as imps has written the pull secret.
+//! The real operator and a real node: a pod that cannot pull its image runs as soon as imps has written the pull
+//! secret.
 //!
 //! All of it runs in namespaces of its own: the test starts itself again in there.
 #![allow(clippy::unwrap_used, reason = "a scene fails where its stage does")]

@@ -53,7 +53,10 @@ async fn start(
     let roles = operator::rights_of(binary(), &secrets, &account, &scene.home, &account).unwrap();
     manifest::apply(&scene.client, &roles).await.unwrap();
     let user = format!("system:serviceaccount:{}:{account}", scene.home);
-    let known = |namespace: &str, name: &str| json!({"resource": "secrets", "verb": "watch", "name": name, "namespace": namespace});
+    let known = |namespace: &str, name: &str| {
+        let verb = "watch";
+        json!({"resource": "secrets", "verb": verb, "name": name, "namespace": namespace})
+    };
     for source in sources {
         wait_for_right(&scene.client, &user, known(&scene.home, source)).await;
     }
