@@ -120,6 +120,7 @@ impl Source {
     pub fn read(&mut self, document: &Document) {
         self.note(document);
         self.order = None;
+        self.awaited = false;
         match parse(document) {
             Ok(parsed) if parsed.keyring.is_empty() && parsed.rejected.is_empty() => {
                 self.trouble = Some(Trouble::Empty)

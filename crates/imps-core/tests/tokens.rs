@@ -264,6 +264,21 @@ fn a_hanging_endpoint_holds_up_the_first_write_for_seconds_and_nothing_else() {
 }
 
 #[test]
+fn a_source_that_turns_into_nonsense_while_its_token_is_awaited_holds_nobody_up() {
+    let login = SourceText::Text(STATIC.to_owned(), docker_config(&[("2.example", "robot")]));
+    let mut stage = stage(2, &[("ecr", identity("team", 1)), ("static", login)]);
+    stage.endpoint = Endpoint::Hanging;
+    for stream in stage.watched.clone() {
+        let effects = stage.relist(&stream);
+        stage.perform_all(effects);
+    }
+    assert_eq!(held(&stage, "n0", "2.example"), None, "it waits");
+    stage.sources.insert(source("ecr"), SourceText::Text(STATIC.to_owned(), "not json".to_owned()));
+    stage.run();
+    assert_eq!(held(&stage, "n0", "2.example").as_deref(), Some("robot"));
+}
+
+#[test]
 fn a_new_source_waits_for_its_token_so_that_each_namespace_is_written_once() {
     let login = SourceText::Text(STATIC.to_owned(), docker_config(&[("2.example", "robot")]));
     // Read in this order, so that all is known but the token.

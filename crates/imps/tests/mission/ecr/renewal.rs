@@ -51,10 +51,9 @@ async fn tokens_are_renewed_by_themselves_at_half_of_their_life_with_one_write_p
     }
     for pair in issued.windows(2) {
         let between = pair[1].at.duration_since(pair[0].at).unwrap();
-        assert!(
-            between >= BRIEF_LIFE.mul_f64(0.44) && pair[1].at < pair[0].expires,
-            "renewed after {between:?}"
-        );
+        // The life is counted from a full second, and a machine may be busy.
+        let half = BRIEF_LIFE.mul_f64(0.44)..=BRIEF_LIFE.mul_f64(0.8);
+        assert!(half.contains(&between) && pair[1].at < pair[0].expires, "renewed after {between:?}");
     }
     // Its status goes with it.
     let status = scene.ready_in(&grant, &all).await;
