@@ -24,6 +24,7 @@ mod process;
 mod rig;
 mod single;
 mod spread;
+mod token;
 mod workers;
 
 use page::Page;
@@ -38,8 +39,8 @@ const NAMESPACES_QUICK: usize = 1_000;
 ///
 /// It builds imps as it is shipped (the first such build takes some minutes), starts a control plane of its own on
 /// 127.0.0.1, and runs imps under its own ServiceAccount with the rights that `imps rbac` prints. Then it fills
-/// namespaces, adds single ones, breaks and deselects targets, rotates the credentials, listens to the silence, and
-/// restarts. The table says what that took, what was demanded, and what others need.
+/// namespaces, adds single ones, breaks and deselects targets, rotates the credentials, listens to the silence,
+/// restarts, renews a token of an emulated AWS, and lets an endpoint hang. The table says what that took, what was demanded, and what others need.
 ///
 /// The control plane is etcd and kube-apiserver without kube-controller-manager, which would take half of a small
 /// machine for the ServiceAccounts of new namespaces. Other work on the machine spoils single figures, but hardly
@@ -136,6 +137,7 @@ async fn measure(imps: &Path, size: &Size, console: &mut Console) -> Result<Page
     page.add(bulk::rotate(&mut rig, console).await?);
     page.add(calm::silence(&mut rig, size.silence, console).await?);
     page.add(calm::restart(&mut rig, console).await?);
+    page.add(token::measure(&mut rig, size.newcomers, console).await?);
     console.line(&format!("measured in {}", spoken(begun.elapsed())));
     rig.stop().await;
     Ok(page)

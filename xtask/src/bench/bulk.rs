@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 
 use super::ledger::Account;
 use super::page::{Finding, Others, Verdict};
-use super::rig::{FLOORS, HOME, Rig, SOURCES, TARGET, docker_config, source};
+use super::rig::{FLOORS, HOME, IDENTITIES, Rig, SOURCES, TARGET, docker_config, source};
 use super::spread::milliseconds;
+use super::token::Cloud;
 use crate::console::{Console, spoken};
 use crate::lookout::Sighting;
 
@@ -24,10 +25,13 @@ const STEADY_MAX: f64 = 1.3;
 /// Requests that end a moment after the last Secret was seen are still to be counted.
 const AFTERMATH: Duration = Duration::from_secs(1);
 
+/// Editions of plain workers' Secrets from here on are those of renewals.
+const RENEWALS: usize = 100;
+
 /// One pass over all namespaces.
-struct Pass {
+pub(super) struct Pass {
     namespaces: usize,
-    took: Duration,
+    pub(super) took: Duration,
     /// Of that, until the first was seen: watches are opened and lists are read.
     first: Duration,
 }
@@ -54,6 +58,8 @@ enum Task {
     Fill,
     /// A source gets the passwords of this edition; the fill wrote edition 0.
     Rotate(usize),
+    /// A token is asked for anew, while plain workers write this edition.
+    Renew(usize),
 }
 
 /// One ImagePullSecret is created: all namespaces get their Secret. Again from the start while the floors are far
@@ -98,18 +104,46 @@ pub(super) async fn rotate(rig: &mut Rig, console: &mut Console) -> Result<Vec<F
     Ok(findings)
 }
 
+/// A token is renewed: one request, and all Secrets are updated in place. Once more while the floors are far apart.
+pub(super) async fn renew(rig: &mut Rig, cloud: &Cloud, console: &mut Console) -> Result<Vec<Finding>> {
+    let mut round = 0;
+    loop {
+        let requests = cloud.requests();
+        let comparison = compare(rig, console, Task::Renew(RENEWALS + round), &FLOORS[0]).await?;
+        let requests = cloud.requests() - requests;
+        round += 1;
+        if !comparison.is_steady() && requests == 1 && round < FLOORS.len() {
+            console.line("  the floors are far apart, so something else used the machine: once more");
+            continue;
+        }
+        let mut findings = comparison.findings("renewal", Others::RENEWAL);
+        findings.push(Finding {
+            key: "renewal_requests",
+            what: "renewal: requests for a token".into(),
+            imps: requests.to_string(),
+            bar: "1".into(),
+            verdict: Verdict::of(requests == 1),
+            others: "",
+            figures: json!({"requests": requests}),
+        });
+        return Ok(findings);
+    }
+}
+
 /// Plain workers, imps, plain workers.
 async fn compare(rig: &mut Rig, console: &mut Console, task: Task, names: &[&str; 2]) -> Result<Comparison> {
     let before = floor(rig, console, names[0], task).await?;
     console.begin(match task {
         Task::Fill => "imps: one ImagePullSecret for all of them",
         Task::Rotate(_) => "imps: other passwords in a source",
+        Task::Renew(_) => "imps: another token for a source",
     });
     let usage = rig.usage()?;
     rig.ledger.skip()?;
     let imps = match task {
         Task::Fill => create_grant(rig).await?,
         Task::Rotate(edition) => change_source(rig, edition).await?,
+        Task::Renew(edition) => change_identity(rig, edition).await?,
     };
     console.line(&format!("  {}", spoken(imps.took)));
     tokio::time::sleep(AFTERMATH).await;
@@ -147,8 +181,19 @@ async fn change_source(rig: &Rig, edition: usize) -> Result<Pass> {
     pass(rig, count, move |sighting| sighting.stands && sighting.version > version).await
 }
 
+/// An edit of the Secret makes imps ask for a token at once.
+async fn change_identity(rig: &Rig, edition: usize) -> Result<Pass> {
+    let count = rig.targets.uids().len();
+    let newest = rig.targets.newest();
+    let sources = Api::<Secret>::namespaced(rig.admin.clone(), HOME);
+    let edit = Patch::Merge(json!({"metadata": {"annotations": {"edition": edition.to_string()}}}));
+    let edited = sources.patch_metadata(IDENTITIES[0], &PatchParams::default(), &edit).await;
+    edited.context("cannot edit an identity")?;
+    pass(rig, count, move |sighting| sighting.stands && sighting.version > newest).await
+}
+
 /// From now until as many Secrets were seen.
-async fn pass(rig: &Rig, namespaces: usize, fits: impl Fn(&Sighting) -> bool) -> Result<Pass> {
+pub(super) async fn pass(rig: &Rig, namespaces: usize, fits: impl Fn(&Sighting) -> bool) -> Result<Pass> {
     let begun = Instant::now();
     let (first, last) = rig.targets.wait_for(namespaces, rig.patience(), fits).await?;
     let since = |at: Instant| at.saturating_duration_since(begun);
@@ -156,7 +201,10 @@ async fn pass(rig: &Rig, namespaces: usize, fits: impl Fn(&Sighting) -> bool) ->
 }
 
 async fn floor(rig: &Rig, console: &mut Console, name: &str, task: Task) -> Result<Pass> {
-    let edition = if let Task::Rotate(edition) = task { edition } else { 0 };
+    let edition = match task {
+        Task::Fill => 0,
+        Task::Rotate(edition) | Task::Renew(edition) => edition,
+    };
     console.begin("the floor: plain workers write as many Secrets");
     let took = rig.workers.fill(name, &merged(edition), rig.patience()).await?;
     console.line(&format!("  {}", spoken(took)));

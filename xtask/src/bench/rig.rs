@@ -32,6 +32,8 @@ pub(super) const FLOORS: [[&str; 2]; 3] = [
 ];
 /// The two sources.
 pub(super) const SOURCES: [&str; 2] = ["hub", "company"];
+/// Sources that are exchanged for tokens: one that is answered, and one whose endpoint hangs.
+pub(super) const IDENTITIES: [&str; 2] = ["ecr", "hanging"];
 /// Registries in each source: together they make a Secret of 2 KB, like that of a company with some mirrors.
 const REGISTRIES: usize = 5;
 /// A tenth of the slowest rate ever seen on this kind of machine.
@@ -101,7 +103,12 @@ impl Rig {
 
     /// The ImagePullSecret.
     pub(super) fn grant() -> Value {
-        resource(TARGET, TARGET)
+        resource(TARGET, TARGET, &SOURCES)
+    }
+
+    /// The same with identities beside the logins.
+    pub(super) fn grant_with(identities: &[&'static str]) -> Value {
+        resource(TARGET, TARGET, &[&SOURCES, identities].concat())
     }
 
     /// Ends everything in order.
@@ -134,12 +141,14 @@ pub(super) fn docker_config(index: usize, edition: usize) -> String {
     json!({"auths": Value::Object(auths.collect())}).to_string()
 }
 
-fn resource(name: &str, target: &str) -> Value {
+fn resource(name: &str, target: &str, sources: &[&str]) -> Value {
     json!({
         "apiVersion": format!("{}/{}", keys::GROUP, keys::VERSION), "kind": keys::KIND,
         "metadata": {"name": name},
         "spec": {
-            "registry": {"credentials": SOURCES.map(|name| json!({"name": name, "namespace": HOME}))},
+            "registry": {
+                "credentials": sources.iter().map(|name| json!({"name": name, "namespace": HOME})).collect::<Vec<_>>(),
+            },
             "target": {"secret": {"name": target}, "namespaces": {"labels": [{"matchLabels": {LABEL: "yes"}}]}},
         },
     })
@@ -152,7 +161,9 @@ fn named(kind: &str, name: &str) -> Value {
 /// Writes manifests from which `imps rbac` learns the names.
 fn write(folder: &Path, name: &str, targets: &[&str]) -> Result<PathBuf> {
     let path = folder.join(format!("{name}.yaml"));
-    let documents = targets.iter().map(|target| resource(target, target).to_string()).collect::<Vec<_>>();
+    let sources = [SOURCES, IDENTITIES].concat();
+    let documents: Vec<String> =
+        targets.iter().map(|target| resource(target, target, &sources).to_string()).collect();
     fs::write(&path, documents.join("\n---\n")).context("cannot write a manifest")?;
     Ok(path)
 }

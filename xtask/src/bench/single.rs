@@ -25,16 +25,22 @@ const REPAIR_MAX: Duration = Duration::from_millis(100);
 /// Namespaces are made one after the other; each gets its Secret.
 pub(super) async fn newcomers(rig: &mut Rig, count: usize, console: &mut Console) -> Result<Vec<Finding>> {
     console.begin(&format!("{count} more namespaces, one after the other"));
+    let samples = add(rig, "bench-new", count).await?;
+    Ok(vec![finding("new_namespace", "one more namespace", samples, NEW_MAX, Others::NEW)])
+}
+
+/// Makes namespaces of such names and returns how long each waited for its Secret.
+pub(super) async fn add(rig: &mut Rig, prefix: &str, count: usize) -> Result<Vec<Duration>> {
     let mut samples = Vec::new();
     for index in 0..count {
-        let name = format!("bench-new-{index:03}");
+        let name = format!("{prefix}-{index:03}");
         manifest::apply(&rig.admin, &[recipient(&name)]).await?;
         let created = Instant::now();
         let seen = rig.targets.wait(&name, PATIENCE, |sighting| sighting.stands).await?;
         // It may be there before the answer to whoever made the namespace.
         samples.push(seen.at.saturating_duration_since(created));
     }
-    Ok(vec![finding("new_namespace", "one more namespace", samples, NEW_MAX, Others::NEW)])
+    Ok(samples)
 }
 
 /// What somebody does to a target, or to its namespace.
