@@ -12,9 +12,9 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use crate::console::{Console, spoken};
-use crate::interrupt;
 use crate::plane::provide_binaries;
 use crate::product::{self, Profile};
+use crate::{cloud, interrupt};
 
 mod bulk;
 mod calm;
@@ -40,7 +40,8 @@ const NAMESPACES_QUICK: usize = 1_000;
 /// It builds imps as it is shipped (the first such build takes some minutes), starts a control plane of its own on
 /// 127.0.0.1, and runs imps under its own ServiceAccount with the rights that `imps rbac` prints. Then it fills
 /// namespaces, adds single ones, breaks and deselects targets, rotates the credentials, listens to the silence,
-/// restarts, renews a token of an emulated AWS, and lets an endpoint hang. The table says what that took, what was demanded, and what others need.
+/// restarts, renews a token of an emulated AWS, and lets an endpoint hang. The table says what that took, what was
+/// demanded, and what others need.
 ///
 /// The control plane is etcd and kube-apiserver without kube-controller-manager, which would take half of a small
 /// machine for the ServiceAccounts of new namespaces. Other work on the machine spoils single figures, but hardly
@@ -90,6 +91,8 @@ impl Bench {
             return run_optimised();
         }
         provide_binaries()?;
+        // Before anything is measured, so that nothing is lost when it is missing.
+        cloud::provide().context("there is no AWS whose tokens could be measured")?;
         let mut console = Console::new();
         console.begin("building imps as it is shipped");
         let imps = product::build("imps", Profile::Release)?;

@@ -13,6 +13,7 @@ use crate::interrupt;
 use crate::plane::provide_binaries;
 use crate::product::{self, Profile};
 
+mod node;
 mod stage;
 mod stay;
 mod story;
@@ -35,11 +36,16 @@ use voice::Voice;
 ///
 /// With Debian's docker-registry and skopeo installed it also pulls an image with a Secret that imps wrote.
 ///
+/// With --node it shows something else: a real kubelet and containerd, in namespaces of their own, and a pod that
+/// waits in ImagePullBackOff until imps has written its pull secret. That needs Linux and root. The kubelet is built
+/// first (about a minute, once), and on Debian containerd and runc are installed.
+///
 /// Exit code 1 says that something did not happen within 5 seconds. All is cleaned up at the end, and on Ctrl-C.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  cargo xtask demo\n  cargo xtask demo --keep     play it, then try things\n  \
-    cargo xtask demo --down     end what --keep left running"
+    cargo xtask demo --down     end what --keep left running\n  \
+    cargo xtask demo --node     see a pod pull its image on a real node"
 )]
 pub(crate) struct Demo {
     /// Leave the control plane and imps running at the end, and say how to use them.
@@ -48,6 +54,12 @@ pub(crate) struct Demo {
     /// End what --keep left running.
     #[arg(long, conflicts_with = "keep")]
     down: bool,
+    /// Show how a pod on a real node gets its image.
+    #[arg(long, conflicts_with_all = ["keep", "down"])]
+    node: bool,
+    /// Where imps is; what this command passes to itself in the namespaces of the node.
+    #[arg(long, hide = true, requires = "node")]
+    imps: Option<PathBuf>,
 }
 
 impl Demo {
@@ -56,6 +68,9 @@ impl Demo {
         let runtime = tokio::runtime::Runtime::new().context("no async runtime")?;
         if self.down {
             return runtime.block_on(stay::down());
+        }
+        if self.node {
+            return node::run(&runtime, self.imps.as_deref());
         }
         if self.keep {
             runtime.block_on(stay::make_way())?;

@@ -1,4 +1,4 @@
-//! Certificates and keys of one control plane, made in this process and valid on loopback only.
+//! Certificates and keys of what runs here, made in this process and of use on loopback only.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,15 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::daemon::write_private;
 
-/// Where the files are, all inside the folder of the control plane.
+/// By which the API server is reached. 10.0.0.1 is the first address of the service range, under which pods would find
+/// it.
+const SERVER_NAMES: [&str; 4] = ["127.0.0.1", "localhost", "kubernetes.default.svc", "10.0.0.1"];
+
+/// Where the files of a control plane are, all inside the folder of the control plane.
 pub(crate) struct Certificates {
     pub(crate) ca: PathBuf,
     pub(crate) serving_certificate: PathBuf,
@@ -31,8 +36,9 @@ impl Certificates {
         };
         let ca = authority()?;
         let serving_key = key()?;
-        let serving =
-            serving_parameters()?.signed_by(&serving_key, &ca).context("cannot sign a certificate")?;
+        let serving = serving_parameters(&SERVER_NAMES, "kube-apiserver")?
+            .signed_by(&serving_key, &ca)
+            .context("cannot sign a certificate")?;
         let account_key = key()?;
         write_private(&files.ca, &ca.pem())?;
         write_private(&files.serving_certificate, &serving.pem())?;
@@ -40,6 +46,25 @@ impl Certificates {
         write_private(&files.account_public_key, &account_key.public_key_pem())?;
         write_private(&files.account_key, &account_key.serialize_pem())?;
         Ok(files)
+    }
+}
+
+/// What a server shows that goes by the name of a host, and who vouches for it.
+pub(crate) struct ServerIdentity {
+    /// The certificate of the authority, as PEM.
+    pub(crate) authority: String,
+    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) key: PrivateKeyDer<'static>,
+}
+
+impl ServerIdentity {
+    /// Makes one, and an authority of its own.
+    pub(crate) fn make(host: &str) -> Result<Self> {
+        let (ca, key) = (authority()?, key()?);
+        let certificate = serving_parameters(&[host], host)?.signed_by(&key, &ca);
+        let certificate = certificate.context("cannot sign a certificate")?.der().clone();
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        Ok(Self { authority: ca.pem(), certificate, key })
     }
 }
 
@@ -56,11 +81,10 @@ fn authority() -> Result<CertifiedIssuer<'static, KeyPair>> {
     CertifiedIssuer::self_signed(parameters, key()?).context("cannot make a certificate authority")
 }
 
-fn serving_parameters() -> Result<CertificateParams> {
-    // 10.0.0.1 is the first address of the service range, under which pods would find the server.
-    let names = ["127.0.0.1", "localhost", "kubernetes.default.svc", "10.0.0.1"].map(String::from).to_vec();
+fn serving_parameters(names: &[&str], common_name: &str) -> Result<CertificateParams> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut parameters = CertificateParams::new(names).context("cannot name a serving certificate")?;
-    parameters.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+    parameters.distinguished_name.push(DnType::CommonName, common_name);
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     parameters.use_authority_key_identifier_extension = true;
     Ok(parameters)

@@ -196,9 +196,9 @@ fn kubelet_configuration(folder: &Path, socket: &Path, cgroup: &str, port: u16, 
         "healthzPort": healthz_port,
         "readOnlyPort": 0,
         "cgroupDriver": "cgroupfs",
-        "cgroupsPerQOS": false,
-        // So that one name is all that is to be removed.
+        // So that one name is all that is to be removed. Without cgroups by class it would not hold.
         "cgroupRoot": format!("/{cgroup}"),
+        "cgroupsPerQOS": true,
         "enforceNodeAllocatable": [],
         "failSwapOn": false,
         "failCgroupV1": false,

@@ -4,6 +4,8 @@
 //! Both are Debian's: `docker-registry` serves, `skopeo` pushes and pulls. A pull takes a file in the format of a
 //! docker config, which is what a Secret of type `kubernetes.io/dockerconfigjson` holds.
 
+mod gate;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,6 +18,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
+use self::gate::Gate;
 use crate::daemon::{Daemon, write_private};
 use crate::home::Home;
 use crate::image::{self, Content};
@@ -51,11 +54,22 @@ pub enum Pull {
     Refused(String),
 }
 
+/// How a registry is to be.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Settings<'a> {
+    /// Who is let in.
+    pub users: &'a [Login<'a>],
+    /// The host, such as one of a cloud, by whose name clients reach it with TLS; a user of it may then have several
+    /// passwords. Without one it is reached at a port of loopback, without TLS.
+    pub host: Option<&'a str>,
+}
+
 /// A running registry. It ends, and its images with it, when this value is dropped or this process dies.
 pub struct Registry {
     // Fields are dropped in this order.
+    gate: Option<Gate>,
     daemon: Daemon,
-    address: String,
+    name: String,
     _janitor: Janitor,
     home: Home,
 }
@@ -85,39 +99,45 @@ impl Registry {
 
     /// Starts an empty registry that knows these users.
     pub async fn start(users: &[Login<'_>]) -> Result<Self> {
+        Self::start_with(&Settings { users, host: None }).await
+    }
+
+    /// Starts an empty registry.
+    pub async fn start_with(settings: &Settings<'_>) -> Result<Self> {
         Self::available()?;
         retrying(|| async {
             let home = Home::temporary("imps-registry-")?;
             let [port] = free_ports()?;
             let address = format!("127.0.0.1:{port}");
-            fs::write(home.path().join("htpasswd"), htpasswd(users)?).context("cannot write the users")?;
             let configuration = home.path().join("configuration.json");
             fs::write(&configuration, configuration_of(home.path(), &address))
                 .context("cannot write a file")?;
             let arguments = vec!["serve".into(), configuration.into()];
             let daemon = Daemon::new("docker-registry", Path::new("docker-registry"), home.path(), arguments);
-            let registry = Self { _janitor: Janitor::watch(home.path())?, daemon, address, home };
+            let (gate, name) = match settings.host {
+                Some(host) => (Some(Gate::open(host, &address, home.path()).await?), host.to_owned()),
+                None => (None, address.clone()),
+            };
+            let registry = Self { gate, daemon, name, _janitor: Janitor::watch(home.path())?, home };
+            registry.set_users(settings.users)?;
             registry.daemon.start()?;
-            registry
-                .daemon
-                .wait_until(READY_WITHIN, "ask for a login", || asks_for_login(&registry.address))
-                .await?;
+            registry.daemon.wait_until(READY_WITHIN, "ask for a login", || asks_for_login(&address)).await?;
             Ok(registry)
         })
         .await
     }
 
-    /// Host and port, as it stands before the first slash of an image's name.
+    /// The host, with its port if it has one, as it stands before the first slash of an image's name.
     #[must_use]
     pub fn address(&self) -> &str {
-        &self.address
+        &self.name
     }
 
     /// The docker config that holds this login for this registry, as a Secret would.
     #[must_use]
     pub fn docker_config(&self, login: Login<'_>) -> String {
         let auth = STANDARD.encode(format!("{}:{}", login.user, login.password));
-        json!({"auths": {&self.address: {"auth": auth}}}).to_string()
+        json!({"auths": {&self.name: {"auth": auth}}}).to_string()
     }
 
     /// Makes a tiny image and pushes it as `image`, which is `repository:tag`.
@@ -137,8 +157,7 @@ impl Registry {
         let authfile = self.scratch_file("push.json", &self.docker_config(login))?;
         let target = self.reference(image);
         let source = format!("oci:{}", layout.display());
-        let tls = "--dest-tls-verify=false".to_owned();
-        match skopeo(&["copy".into(), tls, source, target], &authfile).await? {
+        match self.skopeo(&["copy".into(), self.trust("dest"), source, target], &authfile).await? {
             Pull::Pulled => Ok(()),
             Pull::Refused(message) => bail!("the registry refused the push of {image}: {message}"),
         }
@@ -150,20 +169,62 @@ impl Registry {
     ///
     /// When it fails for another reason than its login: a registry that is gone is not one that refuses.
     pub async fn pull(&self, authfile: &Path, image: &str) -> Result<Pull> {
-        let target = format!("dir:{}", self.scratch("pulled")?.display());
-        let tls = "--src-tls-verify=false".to_owned();
-        skopeo(&["copy".into(), tls, self.reference(image), target], authfile).await
+        let folder = self.scratch("pulled")?;
+        let target = format!("dir:{}", folder.display());
+        let arguments = ["copy".into(), self.trust("src"), self.reference(image), target];
+        let pull = self.skopeo(&arguments, authfile).await;
+        fs::remove_dir_all(folder).context("cannot remove what was pulled")?;
+        pull
     }
 
     /// Replaces the users. It holds for the next request: the registry reads the file anew when it changed.
     pub fn set_users(&self, users: &[Login<'_>]) -> Result<()> {
         // By a rename, so that no request sees half of the file.
-        let file = self.scratch_file("htpasswd", &htpasswd(users)?)?;
+        let file = self.scratch_file("htpasswd", &self.htpasswd(users)?)?;
         fs::rename(file, self.home.path().join("htpasswd")).context("cannot replace the users")
     }
 
     fn reference(&self, image: &str) -> String {
-        format!("docker://{}/{image}", self.address)
+        format!("docker://{}/{image}", self.name)
+    }
+
+    fn htpasswd(&self, users: &[Login<'_>]) -> Result<String> {
+        let mut lines = String::new();
+        for login in users {
+            let user = if self.gate.is_some() { gate::user_of(*login) } else { login.user.to_owned() };
+            let hash = bcrypt::hash(login.password, BCRYPT_COST).context("cannot hash a password")?;
+            lines.push_str(&format!("{user}:{hash}\n"));
+        }
+        Ok(lines)
+    }
+
+    /// Which certificates the client takes from the registry at this end of a copy.
+    fn trust(&self, end: &str) -> String {
+        match &self.gate {
+            Some(gate) => format!("--{end}-cert-dir={}", gate.trust().display()),
+            None => format!("--{end}-tls-verify=false"),
+        }
+    }
+
+    /// Runs skopeo with these credentials and no others, and tells a refusal from a failure.
+    async fn skopeo(&self, arguments: &[String], authfile: &Path) -> Result<Pull> {
+        let mut command = Command::new("skopeo");
+        if let Some(gate) = &self.gate {
+            command.env("HTTPS_PROXY", gate.proxy()).env_remove("NO_PROXY").env_remove("no_proxy");
+        }
+        // Which images are to be trusted is the machine's business; ours are made here.
+        command.arg("--insecure-policy").args(arguments).arg("--authfile").arg(authfile);
+        command.env_remove("REGISTRY_AUTH_FILE").stdin(Stdio::null()).kill_on_drop(true);
+        let output = command.output().await.context("cannot run skopeo")?;
+        if output.status.success() {
+            return Ok(Pull::Pulled);
+        }
+        let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        let signs = ["unauthorized", "authentication required", "access denied"];
+        if signs.iter().any(|sign| complaint.contains(sign)) {
+            return Ok(Pull::Refused(complaint));
+        }
+        bail!("skopeo {} failed: {complaint}", arguments.join(" "))
     }
 
     /// A new folder that vanishes with the registry.
@@ -186,19 +247,11 @@ fn configuration_of(folder: &Path, address: &str) -> String {
         "version": "0.1",
         "log": {"level": "info", "accesslog": {"disabled": true}},
         "storage": {"filesystem": {"rootdirectory": folder.join("storage")}},
-        "http": {"addr": address, "secret": fresh_name("secret")},
+        // Relative, because a client may know the registry by another name than the registry does.
+        "http": {"addr": address, "secret": fresh_name("secret"), "relativeurls": true},
         "auth": {"htpasswd": {"realm": "imps", "path": folder.join("htpasswd")}},
     })
     .to_string()
-}
-
-fn htpasswd(users: &[Login<'_>]) -> Result<String> {
-    let mut lines = String::new();
-    for login in users {
-        let hash = bcrypt::hash(login.password, BCRYPT_COST).context("cannot hash a password")?;
-        lines.push_str(&format!("{}:{hash}\n", login.user));
-    }
-    Ok(lines)
 }
 
 /// Ready means that it refuses a stranger.
@@ -211,31 +264,4 @@ async fn asks_for_login(address: &str) -> bool {
         std::io::Result::Ok(answer)
     };
     ask.await.is_ok_and(|answer| answer.starts_with("HTTP/1.0 401") || answer.starts_with("HTTP/1.1 401"))
-}
-
-/// Runs skopeo with these credentials and no others, and tells a refusal from a failure.
-async fn skopeo(arguments: &[String], authfile: &Path) -> Result<Pull> {
-    let output = Command::new("skopeo")
-        // Which images are to be trusted is the machine's business; ours are made here.
-        .arg("--insecure-policy")
-        .args(arguments)
-        .arg("--authfile")
-        .arg(authfile)
-        .env_remove("REGISTRY_AUTH_FILE")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .context("cannot run skopeo")?;
-    if output.status.success() {
-        return Ok(Pull::Pulled);
-    }
-    let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    if ["unauthorized", "authentication required", "access denied"]
-        .iter()
-        .any(|sign| complaint.contains(sign))
-    {
-        return Ok(Pull::Refused(complaint));
-    }
-    bail!("skopeo {} failed: {complaint}", arguments.join(" "))
 }

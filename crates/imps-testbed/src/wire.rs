@@ -6,12 +6,12 @@
 
 mod fault;
 mod lie;
-mod message;
+pub(crate) mod message;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
@@ -32,6 +32,8 @@ pub enum Mode {
         /// The seconds of the header `Retry-After`, if there is to be one.
         retry_after: Option<u64>,
     },
+    /// Brings it to the server, and the answer back after a while.
+    Delay(Duration),
     /// Answers with this status and says nothing that would help.
     ServerError(u16),
     /// Reads the request and never answers; the connection stays open.
@@ -141,11 +143,7 @@ impl State {
 
     /// Brings a request to the server and returns its answer.
     async fn ask(&self, request: &Message) -> Result<Message> {
-        let server = TcpStream::connect(&self.upstream).await.context("the server cannot be reached")?;
-        let mut server = BufReader::new(server);
-        server.write_all(&request.bytes()).await.context("the server does not read")?;
-        let answer = message::answer(&mut server, request).await.context("the server does not answer")?;
-        Ok(answer)
+        message::ask(&self.upstream, request).await
     }
 }
 
@@ -168,6 +166,11 @@ async fn serve(client: TcpStream, state: &State) -> Result<()> {
     while let Some(request) = message::request(&mut client).await? {
         let answer = match state.mode_of(request.operation()) {
             Mode::Pass => state.ask(&request).await?,
+            Mode::Delay(pause) => {
+                let answer = state.ask(&request).await?;
+                tokio::time::sleep(pause).await;
+                answer
+            }
             Mode::Throttle { retry_after } => fault::throttled(&request, retry_after),
             Mode::ServerError(status) => fault::broken(&request, status),
             Mode::Lie(Lie::HugeBody) => return lie::pour(&mut client).await,

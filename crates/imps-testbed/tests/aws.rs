@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -41,6 +41,7 @@ struct Judge(&'static Mutex<Bench>);
 struct Bench {
     steps: ChildStdin,
     results: Lines<BufReader<ChildStdout>>,
+    _process: Child,
 }
 
 impl Judge {
@@ -91,7 +92,7 @@ impl Bench {
         let mut process =
             command.arg("-I").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let results = BufReader::new(process.stdout.take().unwrap()).lines();
-        Self { steps: process.stdin.take().unwrap(), results }
+        Self { steps: process.stdin.take().unwrap(), results, _process: process }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use imps_testbed::registry::Settings;
 use imps_testbed::{Login, Pull, Registry, skip_or_fail};
 
 const IMAGE: &str = "team/app:1.0";
@@ -10,11 +11,15 @@ const IMAGE: &str = "team/app:1.0";
 const ROBOT: Login<'_> = Login { user: "robot", password: "first" };
 
 async fn registry() -> Option<Registry> {
+    registry_of(None).await
+}
+
+async fn registry_of(host: Option<&str>) -> Option<Registry> {
     if let Err(missing) = Registry::available() {
         skip_or_fail(missing);
         return None;
     }
-    let registry = Registry::start(&[ROBOT]).await.unwrap();
+    let registry = Registry::start_with(&Settings { users: &[ROBOT], host }).await.unwrap();
     registry.push_image(IMAGE, ROBOT).await.unwrap();
     Some(registry)
 }
@@ -62,4 +67,26 @@ async fn a_changed_password_holds_for_the_next_pull() {
     registry.set_users(&[next]).unwrap();
     assert!(refused(&registry.pull(&old, IMAGE).await.unwrap()));
     assert_eq!(registry.pull(&new, IMAGE).await.unwrap(), Pull::Pulled);
+}
+
+#[tokio::test]
+async fn by_the_name_of_a_host_it_lets_in_every_password_that_a_user_has_now() {
+    const HOST: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
+    let Some(registry) = registry_of(Some(HOST)).await else { return };
+    assert_eq!(registry.address(), HOST);
+    let folder = tempfile::tempdir().unwrap();
+    let next = Login { password: "second", ..ROBOT };
+    let (old, new) = (registry.docker_config(ROBOT), registry.docker_config(next));
+    assert!(old.contains(HOST), "{old}");
+    let (old, new) = (authfile(&folder, &old), authfile(&folder, &new));
+    let pull = async |login: &PathBuf| registry.pull(login, IMAGE).await.unwrap();
+    assert_eq!(pull(&old).await, Pull::Pulled);
+    assert!(refused(&pull(&new).await));
+
+    registry.set_users(&[ROBOT, next]).unwrap();
+    assert_eq!((pull(&old).await, pull(&new).await), (Pull::Pulled, Pull::Pulled));
+
+    registry.set_users(&[next]).unwrap();
+    assert!(refused(&pull(&old).await));
+    assert_eq!(pull(&new).await, Pull::Pulled);
 }

@@ -116,6 +116,7 @@ pub(super) async fn renew(rig: &mut Rig, cloud: &Cloud, console: &mut Console) -
             console.line("  the floors are far apart, so something else used the machine: once more");
             continue;
         }
+        same_size(rig).await?;
         let mut findings = comparison.findings("renewal", Others::RENEWAL);
         findings.push(Finding {
             key: "renewal_requests",
@@ -211,7 +212,8 @@ async fn floor(rig: &Rig, console: &mut Console, name: &str, task: Task) -> Resu
     Ok(Pass { namespaces: rig.namespaces.len(), took, first: Duration::ZERO })
 }
 
-/// What imps makes of the two sources, as far as size goes: both forms of each login.
+/// What imps makes of the two sources, and of a token where that is renewed, as far as size goes: both forms of each
+/// login.
 fn merged(edition: usize) -> String {
     const AUTH: &str = "bWFkZS11cC1sb2dpbi1vZi10aGUtc2FtZS1sZW5ndGgtYXMtYS1yZWFs";
     let parse = |text: String| serde_json::from_str::<Value>(&text).unwrap_or_default();
@@ -219,6 +221,10 @@ fn merged(edition: usize) -> String {
     let (mut whole, rest) = (parse(docker_config(0, edition)), parse(docker_config(1, 0)));
     if let (Some(auths), Some(more)) = (whole["auths"].as_object_mut(), rest["auths"].as_object()) {
         auths.extend(more.clone());
+        if edition >= RENEWALS {
+            let token = json!({"username": "AWS", "password": format!("made-up-token-{edition:029}")});
+            auths.insert("111122223333.dkr.ecr.eu-west-1.amazonaws.com".into(), token);
+        }
         auths.values_mut().for_each(|entry| entry["auth"] = json!(AUTH));
     }
     whole.to_string()

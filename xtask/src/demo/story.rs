@@ -14,6 +14,9 @@ mod arrivals;
 mod credentials;
 mod departures;
 mod meddling;
+mod pulls;
+
+pub(super) use pulls::Pulls;
 
 /// How long a step may take. imps needs milliseconds; a machine that is busy with a build needs more.
 const BOUND: Duration = Duration::from_secs(5);
@@ -69,6 +72,12 @@ impl<'s> Story<'s> {
         credentials::tell(self).await?;
         meddling::tell(self).await?;
         departures::tell(self).await
+    }
+
+    /// Tells the story of a pod on a node instead.
+    pub(super) async fn tell_on_node(&mut self, pulls: &Pulls<'_>) -> Result<()> {
+        self.voice.begin();
+        pulls::tell(self, pulls).await
     }
 
     pub(super) fn into_rows(self) -> Vec<Row> {

@@ -53,6 +53,9 @@ do
     echo "${setting#*=}" > "$shown"
     mount --bind "$shown" "/proc/sys/$name"
 done
+for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/*; do
+    if [ -e "$hierarchy/cgroup.procs" ]; then mkdir -p "$hierarchy/$IMPS_NODE_CGROUP"; fi
+done
 "$@"
 exit $?
 "#;

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use anyhow::{Context, Result, bail, ensure};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 /// More than any client of a token server sends before its body.
 const HEAD_MAX: usize = 256 * 1024;
@@ -13,9 +14,9 @@ const BODY_MAX: usize = 16 * 1024 * 1024;
 
 /// A request or an answer: its head to the empty line, and its body as it is on the wire, chunks and all.
 #[derive(Clone, Debug)]
-pub(super) struct Message {
-    pub(super) head: String,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Message {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
     /// Whether only the end of the connection says where the body ends.
     open_ended: bool,
 }
@@ -29,7 +30,7 @@ enum Length {
 
 impl Message {
     /// An answer of our own, as `status` with its words, and headers each in a line of its own.
-    pub(super) fn own(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
+    pub(crate) fn own(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
         let mut head = format!("HTTP/1.1 {status}\r\n");
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -39,28 +40,28 @@ impl Message {
     }
 
     /// What goes over the wire.
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         [self.head.as_bytes(), &self.body].concat()
     }
 
     /// The value of a header, whose name is in lower case.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
         lines.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
     /// The second word of the first line: the target of a request, the status of an answer.
-    pub(super) fn second_word(&self) -> &str {
+    pub(crate) fn second_word(&self) -> &str {
         self.head.split(' ').nth(1).unwrap_or_default()
     }
 
     /// Whether nothing can follow on the same connection.
-    pub(super) fn ends_connection(&self) -> bool {
+    pub(crate) fn ends_connection(&self) -> bool {
         self.open_ended || self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 
     /// The name of what a request asks for.
-    pub(super) fn operation(&self) -> String {
+    pub(crate) fn operation(&self) -> String {
         if let Some(target) = self.header("x-amz-target") {
             return target.rsplit('.').next().unwrap_or(target).to_owned();
         }
@@ -72,7 +73,7 @@ impl Message {
     }
 
     /// `Action` of the query protocol of AWS.
-    pub(super) fn action(&self, query: &str) -> Option<String> {
+    pub(crate) fn action(&self, query: &str) -> Option<String> {
         let form = self.header("content-type").is_some_and(|kind| kind.contains("x-www-form-urlencoded"));
         let body = if form { String::from_utf8_lossy(&self.body) } else { Cow::Borrowed("") };
         let mut fields = body.split('&').chain(query.split('&'));
@@ -89,7 +90,7 @@ impl Message {
 }
 
 /// The next request; none if the client is done.
-pub(super) async fn request(stream: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<Message>> {
+pub(crate) async fn request(stream: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<Message>> {
     let Some(mut message) = head(stream).await? else { return Ok(None) };
     if let Some(length) = message.length()? {
         message.body = body(stream, length).await?;
@@ -98,7 +99,7 @@ pub(super) async fn request(stream: &mut (impl AsyncBufRead + Unpin)) -> Result<
 }
 
 /// The answer to a request.
-pub(super) async fn answer(stream: &mut (impl AsyncBufRead + Unpin), request: &Message) -> Result<Message> {
+pub(crate) async fn answer(stream: &mut (impl AsyncBufRead + Unpin), request: &Message) -> Result<Message> {
     let mut message = head(stream).await?.context("no answer")?;
     let empty = matches!(message.second_word(), "204" | "304") || request.head.starts_with("HEAD ");
     if !empty {
@@ -107,6 +108,14 @@ pub(super) async fn answer(stream: &mut (impl AsyncBufRead + Unpin), request: &M
         message.body = body(stream, length).await?;
     }
     Ok(message)
+}
+
+/// Brings a request to a server, on a connection of its own, and returns the answer.
+pub(crate) async fn ask(server: &str, request: &Message) -> Result<Message> {
+    let server = TcpStream::connect(server).await.context("the server cannot be reached")?;
+    let mut server = BufReader::new(server);
+    server.write_all(&request.bytes()).await.context("the server does not read")?;
+    answer(&mut server, request).await.context("the server does not answer")
 }
 
 /// A head to its empty line; none if the connection ends before it begins.

@@ -10,6 +10,7 @@ mod identity;
 mod keyless;
 mod renewal;
 mod restart;
+mod rotation;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
