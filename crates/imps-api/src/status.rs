@@ -111,6 +111,8 @@ fn legacy_source(source: &SourceStanding) -> (String, String) {
 
 fn source(source: &SourceStanding) -> SourceStatus {
     let token = source.token.as_ref();
+    // Before the first token there is nothing that it could be for.
+    let of = token.map(|token| &token.of).filter(|(uid, _)| !uid.as_str().is_empty());
     SourceStatus {
         namespace: source.at.namespace.to_string(),
         name: source.at.name.to_string(),
@@ -123,8 +125,8 @@ fn source(source: &SourceStanding) -> SourceStatus {
         overridden: source.overridden.clone(),
         expires_at: token.and_then(|token| time(token.expires?)),
         next_refresh: token.and_then(|token| time(token.next_refresh?)),
-        uid: token.map(|token| token.of.0.to_string()).unwrap_or_default(),
-        resource_version: token.map(|token| token.of.1.0.to_string()).unwrap_or_default(),
+        uid: of.map(|(uid, _)| uid.to_string()).unwrap_or_default(),
+        resource_version: of.map(|(_, version)| version.0.to_string()).unwrap_or_default(),
     }
 }
 

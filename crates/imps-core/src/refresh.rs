@@ -200,6 +200,7 @@ impl Lane {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests need some moment to start from")]
 mod tests {
     use proptest::prelude::*;
 

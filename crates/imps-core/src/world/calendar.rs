@@ -37,6 +37,7 @@ impl Calendar {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests need some moment to start from")]
 mod tests {
     use super::*;
 

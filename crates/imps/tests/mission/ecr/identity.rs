@@ -103,6 +103,11 @@ async fn an_edited_source_is_asked_for_at_once_however_long_the_pause_was() {
         .await;
     let pause = super::seconds_until(&source_of(&status, "hub")["nextRefresh"]);
     assert!((570..=601).contains(&pause), "asked again in {pause} s");
+    let source = source_of(&status, "hub");
+    assert!(
+        source["uid"].is_null() && source["resourceVersion"].is_null(),
+        "no token is for nothing: {source:#}"
+    );
     cloud.wire.set(Mode::Pass);
     let start = Instant::now();
     touch(&scene, "hub").await;
