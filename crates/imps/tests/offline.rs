@@ -37,6 +37,15 @@ fn the_example_is_planned_as_its_readme_says() {
     golden("example.txt", &text(&output));
 }
 
+/// Without asking anybody: offline, an identity is taken to be accepted.
+#[test]
+#[cfg(feature = "aws")]
+fn an_identity_is_planned_with_the_registries_that_its_token_would_serve() {
+    let output = imps(&["plan", "-f", "examples/ecr"]);
+    assert!(output.status.success());
+    golden("ecr.txt", &text(&output));
+}
+
 #[test]
 fn every_kind_of_trouble_is_explained_and_sets_the_exit_code() {
     let output = imps(&["plan", "-f", "crates/imps/tests/plan/everything.yaml"]);

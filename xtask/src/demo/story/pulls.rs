@@ -129,18 +129,25 @@ impl Watcher {
         }
     }
 
-    /// Tells each event once, and each state that differs from the one before.
+    /// Tells each event once, and each state that differs from the one before. A state in which the pod waits began
+    /// before the events of the next try.
     async fn tell(&mut self, story: &mut Story<'_>, pod: &Pod) -> Result<()> {
+        let state = pod::state(pod);
+        let changed = (state.to_string() != self.state.to_string())
+            .then(|| format!("pod {POD} is {state}"));
+        let waits = matches!(state, State::Waiting { .. });
+        self.state = state;
+        if let (true, Some(text)) = (waits, &changed) {
+            story.voice.say(NAMESPACE, text);
+        }
         for event in pod::events(&story.stage.admin, pod).await? {
             if self.told.insert((event.name_any(), event.count)) {
                 story.voice.say(NAMESPACE, &format!("kubelet: {}", message(&event)));
             }
         }
-        let state = pod::state(pod);
-        if state.to_string() != self.state.to_string() {
-            story.voice.say(NAMESPACE, &format!("pod {POD} is {state}"));
+        if let (false, Some(text)) = (waits, &changed) {
+            story.voice.say(NAMESPACE, text);
         }
-        self.state = state;
         Ok(())
     }
 }
