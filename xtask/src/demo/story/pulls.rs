@@ -133,8 +133,7 @@ impl Watcher {
     /// before the events of the next try.
     async fn tell(&mut self, story: &mut Story<'_>, pod: &Pod) -> Result<()> {
         let state = pod::state(pod);
-        let changed = (state.to_string() != self.state.to_string())
-            .then(|| format!("pod {POD} is {state}"));
+        let changed = (state.to_string() != self.state.to_string()).then(|| format!("pod {POD} is {state}"));
         let waits = matches!(state, State::Waiting { .. });
         self.state = state;
         if let (true, Some(text)) = (waits, &changed) {

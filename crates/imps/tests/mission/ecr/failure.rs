@@ -285,8 +285,8 @@ async fn an_endpoint_that_hangs_delays_nobody_but_who_has_nothing_yet() {
         "new namespaces wait {:.0?} (median) and {:.0?} (29th of 30); while a request hangs {:.0?} and {:.0?}",
         without[15], without[at], with[15], with[at]
     ));
-    assert!(hung, "the machine is too slow for this measurement: {:?}", asked.elapsed());
     assert!(with[at] < without[at] * 3 + Duration::from_millis(500), "{with:?}, before {without:?}");
+    assert!(hung, "the machine is too slow for this measurement: {:?}", asked.elapsed());
 
     // Who has no token yet is waited for, but not for long.
     let yard = scene.namespace("yard", json!({})).await;
