@@ -16,6 +16,8 @@ use crate::exchange::{ExchangeFault, ExchangeFaultClass, Issued};
 const LIFETIME_UNTOLD: Duration = Duration::from_secs(20 * 60);
 /// The most that an answer is believed, so that one wrong answer does not last for ever.
 pub(crate) const LIFETIME_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Servers tell their time in whole seconds, so a newer token can seem to end this much earlier than it does.
+const ROUNDING: Duration = Duration::from_secs(2);
 /// The shortest time between an answer and the next request.
 const RENEW_MIN: Duration = Duration::from_secs(1);
 /// The first pause after a failure; it doubles with each further one.
@@ -124,7 +126,7 @@ impl Refresh {
         let life = issued.session.map_or(lifetime, |session| session.min(lifetime));
         self.next = now + jittered_half(life, self.spread).max(RENEW_MIN);
         let lease = Lease { credential: issued.credential, expires: now + lifetime, lifetime, untold };
-        if self.lease.as_ref().is_some_and(|held| held.expires > lease.expires) {
+        if self.lease.as_ref().is_some_and(|held| held.expires > lease.expires + ROUNDING) {
             return false;
         }
         self.lease = Some(lease);
@@ -285,6 +287,13 @@ mod tests {
             refresh.next().unwrap() <= now + HOUR.mul_f64(0.55),
             "the next one is asked for in time all the same"
         );
+    }
+
+    #[test]
+    fn a_newer_token_is_taken_although_a_rounded_clock_makes_it_seem_older() {
+        let now = Instant::now();
+        let mut refresh = held(12 * HOUR, now);
+        assert!(refresh.issued(token(Some(12 * HOUR - Duration::from_secs(1))), now));
     }
 
     #[test]
