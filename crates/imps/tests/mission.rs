@@ -6,6 +6,7 @@
 
 mod mission {
     pub(crate) mod account;
+    pub(crate) mod admission;
     pub(crate) mod adoption;
     pub(crate) mod bad_source;
     pub(crate) mod canary;
