@@ -203,9 +203,14 @@ impl Registry {
     ///
     /// When it fails for another reason than its login: a registry that is gone is not one that refuses.
     pub async fn pull(&self, authfile: &Path, image: &str) -> Result<Pull> {
+        self.pull_from(&self.name, authfile, image).await
+    }
+
+    /// The same by another name, which clients know to mean the host of this registry: `docker.io` is one.
+    pub async fn pull_from(&self, name: &str, authfile: &Path, image: &str) -> Result<Pull> {
         let folder = self.scratch("pulled")?;
         let target = format!("dir:{}", folder.display());
-        let arguments = ["copy".into(), self.trust("src"), self.reference(image), target];
+        let arguments = ["copy".into(), self.trust("src"), format!("docker://{name}/{image}"), target];
         let pull = self.skopeo(&arguments, authfile).await;
         fs::remove_dir_all(folder).context("cannot remove what was pulled")?;
         pull

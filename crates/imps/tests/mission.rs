@@ -5,11 +5,17 @@
 #![allow(clippy::unwrap_used, reason = "a scene fails where its stage does")]
 
 mod mission {
+    pub(crate) mod acr;
     pub(crate) mod bad_source;
     pub(crate) mod canary;
+    pub(crate) mod cloud;
     pub(crate) mod crd;
     pub(crate) mod ecr;
+    pub(crate) mod exchanged;
+    pub(crate) mod gcp;
+    pub(crate) mod github;
     pub(crate) mod last_good;
+    pub(crate) mod login;
     pub(crate) mod outage;
     pub(crate) mod permission;
     pub(crate) mod process;
