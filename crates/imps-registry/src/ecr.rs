@@ -4,7 +4,7 @@
 use imps_core::exchange::{ExchangeFault, Flaw, Issued, Order};
 use imps_core::name::SecretRef;
 use imps_core::registry::RegistryKey;
-use imps_core::source::Document;
+use imps_core::source::{Document, Offer};
 
 use crate::aws::{self, ACCOUNT_ID, Call, Dialogue, Fields, HostFlaw, Login, Service};
 use crate::{BoxFuture, DataKey, Outside, Provider, flawed};
@@ -32,9 +32,9 @@ impl Provider for Ecr {
         aws::DATA_KEYS
     }
 
-    fn read(&self, at: &SecretRef, document: &Document) -> Option<Result<Order, Flaw>> {
+    fn read(&self, at: &SecretRef, document: &Document) -> Option<Result<Offer, Flaw>> {
         let ours = document.secret_type == aws::SECRET_TYPE && aws::is_for(Service::Ecr, document);
-        ours.then(|| order(at, document))
+        ours.then(|| order(at, document).map(Offer::Exchange))
     }
 
     fn exchange<'a>(

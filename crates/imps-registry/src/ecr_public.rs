@@ -3,7 +3,7 @@
 use imps_core::exchange::{ExchangeFault, Flaw, Issued, Order};
 use imps_core::name::SecretRef;
 use imps_core::registry::RegistryKey;
-use imps_core::source::Document;
+use imps_core::source::{Document, Offer};
 
 use crate::aws::{self, Call, Dialogue, Fields, Login, Service};
 use crate::{BoxFuture, DataKey, Outside, Provider, flawed};
@@ -28,9 +28,9 @@ impl Provider for EcrPublic {
         aws::DATA_KEYS
     }
 
-    fn read(&self, at: &SecretRef, document: &Document) -> Option<Result<Order, Flaw>> {
+    fn read(&self, at: &SecretRef, document: &Document) -> Option<Result<Offer, Flaw>> {
         let ours = document.secret_type == aws::SECRET_TYPE && aws::is_for(Service::EcrPublic, document);
-        ours.then(|| order(at, document))
+        ours.then(|| order(at, document).map(Offer::Exchange))
     }
 
     fn exchange<'a>(

@@ -1,8 +1,8 @@
 //! Registry tokens for identities: one file per provider, each with the hosts that it serves, the keys that it reads
 //! and its dialogue. Knows HTTP and no Kubernetes.
 //!
-//! [`read`] says without any IO what a source Secret asks for; [`exchange`] reads the same Secret the same way and
-//! carries that out. When to do so, and what becomes of the token, is decided in `imps-core`.
+//! [`read`] says without any IO what a source Secret offers, a login or an exchange; [`exchange`] reads the same Secret
+//! the same way and carries that out. When to do so, and what becomes of the token, is decided in `imps-core`.
 
 #[cfg(feature = "aws")]
 mod aws;
@@ -15,9 +15,9 @@ mod outside;
 use std::future::Future;
 use std::pin::Pin;
 
-use imps_core::exchange::{ExchangeFault, ExchangeFaultClass, Flaw, Issued, Order};
+use imps_core::exchange::{ExchangeFault, ExchangeFaultClass, Flaw, Issued};
 use imps_core::name::SecretRef;
-use imps_core::source::Document;
+use imps_core::source::{Document, Offer};
 use tracing::instrument::WithSubscriber as _;
 use tracing::subscriber::NoSubscriber;
 
@@ -37,8 +37,8 @@ pub trait Provider: Sync {
     /// The keys of `data` that it reads, for documentation.
     fn data_keys(&self) -> &'static [DataKey];
 
-    /// What the Secret asks for, or what is wrong with it; none when it is not one of this provider's.
-    fn read(&self, at: &SecretRef, document: &Document) -> Option<Result<Order, Flaw>>;
+    /// What the Secret offers, or what is wrong with it; none when it is not one of this provider's.
+    fn read(&self, at: &SecretRef, document: &Document) -> Option<Result<Offer, Flaw>>;
 
     /// Carries out what [`Provider::read`] says of the same document.
     fn exchange<'a>(
@@ -70,8 +70,8 @@ pub fn providers() -> &'static [&'static dyn Provider] {
     ]
 }
 
-/// What a source Secret asks for, as the first provider that knows it says; none when no provider does.
-pub fn read(at: &SecretRef, document: &Document) -> Option<Result<Order, Flaw>> {
+/// What a source Secret offers, as the first provider that knows it says; none when no provider does.
+pub fn read(at: &SecretRef, document: &Document) -> Option<Result<Offer, Flaw>> {
     providers().iter().find_map(|provider| provider.read(at, document))
 }
 

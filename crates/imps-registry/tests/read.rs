@@ -6,7 +6,7 @@ mod support;
 
 use imps_core::exchange::{ExchangeKey, Flaw, Keyless, Order};
 use imps_core::name::SecretRef;
-use imps_core::source::Document;
+use imps_core::source::{Document, Offer};
 use imps_registry::{providers, read};
 use proptest::prelude::*;
 use support::{at, document};
@@ -36,7 +36,14 @@ fn with(changes: &[(&'static str, Option<&str>)]) -> Document {
 type Changes<'a> = Vec<(&'static str, Option<&'a str>)>;
 
 fn order(document: &Document) -> Order {
-    read(&at(), document).expect("the type is known").unwrap_or_else(|flaw| panic!("{flaw}"))
+    order_at(&at(), document)
+}
+
+fn order_at(at: &SecretRef, document: &Document) -> Order {
+    match read(at, document).expect("the type is known") {
+        Ok(Offer::Exchange(order)) => order,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn flaw(document: &Document) -> Flaw {
@@ -128,7 +135,7 @@ fn without_keys_another_identity_is_meant() {
     let document = with(&account);
     assert_eq!(order(&document).keyless, Some(Keyless::ServiceAccount("puller".into())));
     let elsewhere = SecretRef::new("other", "ecr");
-    let other = read(&elsewhere, &document).expect("the type is known").expect("it has no flaw");
+    let other = order_at(&elsewhere, &document);
     assert_ne!(other.key, order(&document).key, "the name means another ServiceAccount there");
 }
 
@@ -275,7 +282,7 @@ fn all_that_decides_what_a_token_may_do_is_in_its_key_and_nothing_else() {
     }
     let ambient = with(&[("accessKeyID", None), ("secretKey", None)]);
     let there = SecretRef::new("other", "name");
-    let other = read(&there, &ambient).expect("the type is known").expect("it has no flaw");
+    let other = order_at(&there, &ambient);
     assert_eq!(other.key, order(&ambient).key, "the identity of imps is one wherever it is asked for");
 }
 
