@@ -74,8 +74,8 @@ fn references(objects: Objects<'_>) -> (BTreeSet<(&'static str, SecretRef)>, BTr
     (wanted, targets)
 }
 
-/// Everything of banzaicloud/imps: Deployments, the definition, the ImagePullSecrets, and what the operator would itself
-/// read for them. Of `images.cisco.com`, the name of the group in version 0.4.0, too.
+/// Everything of banzaicloud/imps: Deployments, the definition, the ImagePullSecrets, and what an operator would read
+/// for them. Of `images.cisco.com`, the name of the group in version 0.4.0, too.
 pub(super) async fn original(client: &Client, namespace: Option<&str>) -> Result<Seen, Unseen> {
     let mut seen = Gathered::default();
     seen.take(list(client, Kind::DEPLOYMENT, Which { namespace, name: None }).await?);

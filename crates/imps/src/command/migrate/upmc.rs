@@ -417,17 +417,17 @@ impl<'a> Reading<'a, '_> {
         if !minikube {
             remove.push(format!("kubectl delete {argument} -n {namespace}"));
         }
-        let mut text = format!("Remove {}, its roles", workload.title());
+        let mut words = format!("Remove {}, its roles", workload.title());
         let old = settings_secrets(departure);
         if !old.is_empty() {
-            text.push_str(", and its Secrets once nothing reads them");
+            words.push_str(", and its Secrets once nothing reads them");
             remove.extend(
                 old.iter().map(|SecretRef { namespace, name }| {
                     format!("kubectl delete secret {name} -n {namespace}")
                 }),
             );
         }
-        departure.step(Phase::Remove, text, remove);
+        departure.step(Phase::Remove, words, remove);
         if !idle.is_empty() {
             departure.left_behind.push(format!(
                 "{}: it writes these Secrets without a login in them and attaches them to every ServiceAccount \
