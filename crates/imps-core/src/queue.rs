@@ -148,6 +148,11 @@ impl Queue {
         self.alarms.first().map(|(at, _)| *at)
     }
 
+    /// Whether nothing waits, nothing pauses and nothing is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.depth() == 0 && self.in_flight() == 0
+    }
+
     /// How many namespaces wait, paused ones included.
     pub fn depth(&self) -> usize {
         self.queued.len() + self.alarms.len()

@@ -6,14 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::account::{Account, Edit, Ledger};
 use crate::census::{Pod, PodCensus, PodUid};
 use crate::exchange::{ExchangeFault, ExchangeKey, Flaw, Issued, KeylessAllowed, Order};
 use crate::grant::{Grant, Identity, Verdict};
 use crate::holding::{Holding, Owner, Sighting, Version};
-use crate::name::{NamespaceName, SecretName, SecretRef, Uid};
+use crate::name::{AccountName, AccountRef, NamespaceName, SecretName, SecretRef, Uid};
 use crate::reason::Fault;
 use crate::refresh::{LIFETIME_MAX, Lease};
-use crate::selector::Tags;
+use crate::selector::{NamePattern, Tags};
 use crate::source::{Document, Source, Trouble};
 
 pub mod calendar;
@@ -44,6 +45,8 @@ pub enum Stream {
     Source(SecretRef),
     /// All Secrets of one name, in every namespace.
     Targets(SecretName),
+    /// The ServiceAccounts of one name in every namespace, or all there are.
+    Accounts(Option<AccountName>),
 }
 
 impl std::fmt::Display for Stream {
@@ -54,6 +57,8 @@ impl std::fmt::Display for Stream {
             Stream::Pods { .. } => f.write_str("pods"),
             Stream::Source(at) => write!(f, "secret {at}"),
             Stream::Targets(name) => write!(f, "secrets named {name} in all namespaces"),
+            Stream::Accounts(Some(name)) => write!(f, "serviceaccounts named {name} in all namespaces"),
+            Stream::Accounts(None) => f.write_str("serviceaccounts"),
         }
     }
 }
@@ -81,6 +86,10 @@ pub enum Fact {
     Secret(SecretRef, Box<Sighting>),
     /// It is gone; the UID and version are those of its end.
     SecretGone(SecretRef, Uid, Version),
+    /// A ServiceAccount is there.
+    Account(AccountRef, Account),
+    /// It is gone.
+    AccountGone(AccountRef, Uid),
     /// A whole list of the stream begins.
     Relist(Stream),
     /// The list is complete.
@@ -105,6 +114,8 @@ impl Fact {
             Fact::Source(at, _) | Fact::SourceGone(at) => Some(Stream::Source(at.clone())),
             Fact::Secret(at, _) | Fact::SecretGone(at, ..) => Some(Stream::Targets(at.name.clone())),
             Fact::Relist(stream) | Fact::Listed(stream) | Fact::Broken(stream, _) => Some(stream.clone()),
+            // Whichever of the two it came by, see `World::accounts_stream`.
+            Fact::Account(..) | Fact::AccountGone(..) => None,
             Fact::Pod(_)
             | Fact::PodGone(_)
             | Fact::Recalled(..)
@@ -125,6 +136,17 @@ pub struct GrantFact {
     pub remarks: Vec<String>,
     /// What its status remembers of an earlier process.
     pub record: Record,
+    /// How far the API server is with its deletion.
+    pub tenure: Tenure,
+}
+
+/// What keeps an `ImagePullSecret` from going, and whether it is to go.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tenure {
+    /// Whether our finalizer is among `metadata.finalizers`: the object does not go before its Secret is detached.
+    pub held: bool,
+    /// It has a deletion timestamp.
+    pub deleting: bool,
 }
 
 /// One thing that is wrong with an `ImagePullSecret`.
@@ -228,6 +250,7 @@ pub struct World {
     holdings: BTreeMap<SecretRef, Holding>,
     /// How many Secrets of ours stand at each name: a name is watched until the last one is gone.
     ours: BTreeMap<SecretName, usize>,
+    accounts: BTreeMap<AccountRef, Ledger>,
     census: PodCensus,
     pods_round: u32,
     streams: BTreeMap<Stream, StreamState>,
@@ -248,6 +271,7 @@ impl World {
             sources: BTreeMap::new(),
             holdings: BTreeMap::new(),
             ours: BTreeMap::new(),
+            accounts: BTreeMap::new(),
             census: PodCensus::default(),
             pods_round: 0,
             streams: BTreeMap::new(),
@@ -300,6 +324,56 @@ impl World {
         rest.take_while(move |(at, _)| at.namespace == *namespace).map(|(at, holding)| (&at.name, holding))
     }
 
+    /// The ServiceAccounts of a namespace that are listened to.
+    pub fn accounts(&self, namespace: &NamespaceName) -> impl Iterator<Item = (&AccountName, &Ledger)> {
+        let first = AccountRef { namespace: namespace.clone(), name: AccountName::new("") };
+        let rest = self.accounts.range(first..);
+        rest.take_while(move |(at, _)| at.namespace == *namespace).map(|(at, ledger)| (&at.name, ledger))
+    }
+
+    /// In how many ServiceAccounts the Secret of a grant stands because of it.
+    pub fn attachments(&self, room: &Room) -> usize {
+        let Some(grant) = room.grant().filter(|grant| !grant.accounts.is_empty()) else { return 0 };
+        let name = &grant.template.name;
+        let serves = |at: &AccountRef, ledger: &Ledger| {
+            ledger.has(name)
+                && grant.accounts.iter().any(|pattern| pattern.matches(at.name.as_str()))
+                && self.owns(room, &at.namespace, name)
+        };
+        self.accounts.iter().filter(|(at, ledger)| serves(at, ledger)).count()
+    }
+
+    /// Whether a Secret of this grant stands at a name.
+    fn owns(&self, room: &Room, namespace: &NamespaceName, name: &SecretName) -> bool {
+        let at = SecretRef { namespace: namespace.clone(), name: name.clone() };
+        self.holdings.get(&at).is_some_and(|holding| holding.is_of(&room.identity().uid))
+    }
+
+    /// Whether all ServiceAccounts that a grant may be attached to have been seen. Those that imps may not see hold
+    /// nothing up.
+    pub(crate) fn knows_accounts(&self, room: &Room) -> bool {
+        self.accounts_streams(room.account_patterns())
+            .all(|stream| self.is_listed(&stream) || self.stream_fault(&stream).is_some())
+    }
+
+    /// The streams that show the ServiceAccounts of these names and patterns.
+    pub(crate) fn accounts_streams<'a>(
+        &self,
+        patterns: impl IntoIterator<Item = &'a NamePattern>,
+    ) -> impl Iterator<Item = Stream> {
+        patterns.into_iter().map(|pattern| self.accounts_stream(pattern.exact()))
+    }
+
+    /// The stream that shows the ServiceAccounts of a name, or of more than one: a pattern needs all of them, and then
+    /// no name has a stream of its own.
+    fn accounts_stream(&self, name: Option<&str>) -> Stream {
+        let all = Stream::Accounts(None);
+        match name {
+            Some(name) if !self.streams.contains_key(&all) => Stream::Accounts(Some(name.into())),
+            _ => all,
+        }
+    }
+
     /// How many pods the census remembers.
     pub fn pods(&self) -> usize {
         self.census.len()
@@ -333,9 +407,9 @@ impl World {
     fn is_settled(&self, room: &Room) -> bool {
         let Some(grant) = room.grant() else { return false };
         let name = &grant.template.name;
-        [Stream::Grants, Stream::Namespaces, Stream::Targets(name.clone())]
-            .iter()
-            .all(|stream| self.is_listed(stream))
+        let mut streams = vec![Stream::Grants, Stream::Namespaces, Stream::Targets(name.clone())];
+        streams.extend(self.accounts_streams(&grant.accounts));
+        streams.iter().all(|stream| self.is_listed(stream))
     }
 
     /// Whether a grant cannot say yet how it stands: something that it needs has not been read.
@@ -372,6 +446,12 @@ impl World {
             }
         }
         wanted.extend(self.ours.keys().cloned().map(Stream::Targets));
+        let patterns: BTreeSet<&NamePattern> = self.rooms.values().flat_map(Room::account_patterns).collect();
+        let exact: Option<Vec<&str>> = patterns.iter().map(|pattern| pattern.exact()).collect();
+        match exact {
+            Some(names) => wanted.extend(names.into_iter().map(|name| Stream::Accounts(Some(name.into())))),
+            None => drop(wanted.insert(Stream::Accounts(None))),
+        }
         wanted
     }
 
@@ -415,6 +495,8 @@ impl World {
             Fact::SourceGone(at) => self.with_source(&at, &mut wake, |source| source.vanish(now)),
             Fact::Secret(at, sighting) => self.learn_secret(at, (*sighting).into(), &mut wake),
             Fact::SecretGone(at, uid, version) => self.forget_secret(&at, &uid, version, &mut wake),
+            Fact::Account(at, account) => self.learn_account(at, account, &mut wake),
+            Fact::AccountGone(at, uid) => self.forget_account(&at, &uid, &mut wake),
             Fact::Relist(stream) => self.begin(stream),
             Fact::Listed(stream) => self.finish(stream, now, &mut wake),
             Fact::Broken(stream, fault) => self.learn_broken(stream, fault, &mut wake),
@@ -474,6 +556,8 @@ impl World {
                 self.holdings.retain(|at, _| at.name != *name);
                 self.ours.remove(name);
             }
+            Stream::Accounts(Some(name)) => self.accounts.retain(|at, _| at.name != *name),
+            Stream::Accounts(None) => self.accounts.clear(),
             Stream::Grants | Stream::Namespaces | Stream::Pods { .. } => {}
         }
     }
@@ -489,8 +573,11 @@ impl World {
         wake.grants.insert(uid.clone());
         wake.streams = true;
         self.reach.forget(&uid);
-        if let Some(grant) = self.rooms[&uid].grant() {
+        if let Some(grant) = self.rooms[&uid].grant().cloned() {
             self.reach.learn(&uid, &grant.recipients);
+            if !grant.accounts.is_empty() {
+                self.forgive(&grant.template.name);
+            }
         }
         self.ask_census();
         self.refresh(&uid);
@@ -515,13 +602,11 @@ impl World {
         if !self.is_listed(&Stream::Grants) {
             return;
         }
-        let owned =
-            |holding: &Holding| matches!(&holding.owner, Owner::Grant(o) | Owner::Stripped(o) if o == uid);
-        let held = self.holdings.iter().filter(|(_, holding)| owned(holding));
+        let held = self.holdings.iter().filter(|(_, holding)| holding.is_of(uid));
         wake.bulk.extend(held.map(|(at, _)| at.namespace.clone()));
         let Some(room) = self.rooms.get(uid) else { return };
         let mut stale: Vec<NamespaceName> = room.stale().cloned().collect();
-        if let Some(grant) = room.grant().filter(|grant| !grant.suspended) {
+        if let Some(grant) = room.wishing() {
             let fresh = self.namespaces.iter().filter(|(name, namespace)| {
                 !namespace.terminating
                     && !room.targets().contains_key(*name)
@@ -599,6 +684,88 @@ impl World {
             && let Some((known, _)) = self.rooms.get_key_value(uid)
         {
             *uid = known.clone();
+        }
+    }
+
+    fn learn_account(&mut self, mut at: AccountRef, account: Account, wake: &mut Wake) {
+        let stream = self.accounts_stream(Some(at.name.as_str()));
+        if !self.streams.contains_key(&stream) {
+            return;
+        }
+        self.see(&stream, at.to_string());
+        if let Some(ledger) = self.accounts.get_mut(&at) {
+            if ledger.learn(account) {
+                wake.live.insert(at.namespace);
+            }
+            return;
+        }
+        if let Some((known, _)) = self.namespaces.get_key_value(&at.namespace) {
+            at.namespace = known.clone();
+        }
+        wake.live.insert(at.namespace.clone());
+        self.accounts.insert(at, Ledger::new(account));
+    }
+
+    fn forget_account(&mut self, at: &AccountRef, uid: &Uid, wake: &mut Wake) {
+        if self.accounts.get(at).is_some_and(|ledger| ledger.account().uid == *uid) {
+            self.accounts.remove(at);
+            wake.live.insert(at.namespace.clone());
+        }
+    }
+
+    /// An edit of ours was carried out.
+    pub(crate) fn edited(&mut self, namespace: &NamespaceName, edit: &Edit, version: Version, now: Instant) {
+        let at = AccountRef { namespace: namespace.clone(), name: edit.account.clone() };
+        if let Some(ledger) = self.accounts.get_mut(&at) {
+            ledger.edited(edit, version, now);
+        }
+    }
+
+    /// A grant was edited: whoever took its Secret's name out of a ServiceAccount may be meant to keep it now.
+    fn forgive(&mut self, secret: &SecretName) {
+        self.accounts.values_mut().for_each(|ledger| ledger.forgive(secret));
+    }
+
+    /// Forgets former patterns of ServiceAccounts when nothing is attached by them any more. Returns the grants that had
+    /// such a pattern.
+    pub(crate) fn forget_former_accounts(&mut self) -> Vec<Uid> {
+        let is_over = |room: &Room| {
+            !room.record().account_names.is_empty()
+                && self.knows_accounts(room)
+                && !self.has_former_attachments(room)
+        };
+        let done: Vec<Uid> =
+            self.rooms.iter().filter(|(_, room)| is_over(room)).map(|(uid, _)| uid.clone()).collect();
+        for uid in &done {
+            self.rooms.get_mut(uid).expect("it was there a line ago").forget_former_accounts();
+        }
+        done
+    }
+
+    fn has_former_attachments(&self, room: &Room) -> bool {
+        let names = room.secret_names();
+        self.accounts.iter().any(|(at, ledger)| {
+            room.was_attached_to(&at.name)
+                && names.iter().any(|name| ledger.has(name) && self.owns(room, &at.namespace, name))
+        })
+    }
+
+    /// How many Secrets of a grant stand anywhere; none while that is not known for sure.
+    pub(crate) fn leftovers(&self, room: &Room) -> Option<usize> {
+        let mut names = room.secret_names().into_iter();
+        if !names.all(|name| self.is_listed(&Stream::Targets(name.clone()))) {
+            return None;
+        }
+        let uid = &room.identity().uid;
+        Some(self.holdings.values().filter(|holding| holding.is_of(uid)).count())
+    }
+
+    /// Why our finalizer could not be put on a grant, or that it could.
+    pub(crate) fn note_hold(&mut self, uid: &Uid, fault: Option<Fault>, wake: &mut Wake) {
+        let Some(room) = self.rooms.get_mut(uid) else { return };
+        if room.note_hold(fault) {
+            wake.grants.insert(uid.clone());
+            self.wake_grant(uid, wake);
         }
     }
 
@@ -798,6 +965,15 @@ impl World {
                 }
                 wake.streams |= !self.ours.contains_key(name);
             }
+            Stream::Accounts(which) => {
+                let covered = |at: &AccountRef| which.as_ref().is_none_or(|name| at.name == *name);
+                let is_gone = |at: &AccountRef| covered(at) && !seen.contains(&at.to_string());
+                let gone: Vec<AccountRef> = self.accounts.keys().filter(|at| is_gone(at)).cloned().collect();
+                for at in gone {
+                    self.accounts.remove(&at);
+                    wake.live.insert(at.namespace);
+                }
+            }
         }
         if first || healed {
             self.wake_waiting(&stream, wake);
@@ -826,7 +1002,7 @@ impl World {
                 let held = self.holdings.keys().filter(|at| at.name == *name);
                 wake.bulk.extend(held.map(|at| at.namespace.clone()));
             }
-            Stream::Namespaces | Stream::Pods { .. } | Stream::Source(_) => {}
+            Stream::Namespaces | Stream::Pods { .. } | Stream::Source(_) | Stream::Accounts(_) => {}
         }
     }
 

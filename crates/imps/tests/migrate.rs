@@ -164,6 +164,38 @@ fn every_printed_object_is_one_that_imps_takes() {
 }
 
 #[test]
+fn the_secrets_that_stand_are_taken_over_and_stay_attached() {
+    let target = |page: &Value, namespace: &str, secret: &str| {
+        let found =
+            list(page, "targets").iter().find(|t| t["namespace"] == namespace && t["secret"] == secret);
+        found.unwrap_or_else(|| panic!("{namespace}/{secret} in {page:#}")).clone()
+    };
+    let with_what_stands = |file: &str| {
+        let printed = registry_creds(&["-f", file, "--with-credentials"]);
+        plan(&format!("{printed}---\n{}", std::fs::read_to_string(folder().join(file)).unwrap()))
+    };
+    let page = with_what_stands("alexellis.yaml");
+    let taken = target(&page, "shop", "company-registrycreds");
+    assert_eq!((&taken["action"], &taken["reason"]), (&"update".into(), &Value::Null), "{taken:#}");
+    assert_eq!(taken["serviceAccounts"], serde_json::json!(["builder", "default"]));
+    // Its seed stands there.
+    let left_out = list(&page, "leftOut").iter();
+    let own = left_out.filter(|left| left["imagePullSecret"] == "registry-creds");
+    assert_eq!(own.map(|left| left["namespace"].as_str().unwrap()).collect::<Vec<_>>(), ["kube-system"]);
+    if cfg!(feature = "aws") {
+        let page = with_what_stands("upmc.yaml");
+        let taken = target(&page, "shop", "awsecr-cred");
+        assert_eq!((&taken["action"], &taken["reason"]), (&"update".into(), &Value::Null), "{taken:#}");
+        assert_eq!(taken["serviceAccounts"], serde_json::json!(["default"]));
+        assert_eq!(target(&page, "shop", "gcr-secret")["reason"], "TargetConflict");
+        let quiet = list(&page, "leftOut").iter().find(|left| left["namespace"] == "quiet");
+        assert!(
+            quiet.is_some_and(|left| left["because"].as_str().unwrap().contains("registry-creds/ignore"))
+        );
+    }
+}
+
+#[test]
 #[cfg(feature = "aws")]
 fn a_role_of_a_node_becomes_a_source_that_needs_the_identity_of_imps() {
     let page = plan(&registry_creds(&["-f", "keyless.yaml", "-n", "tools"]));

@@ -145,8 +145,8 @@ mod tests {
                     }
                     Effect::Apply(plan) => {
                         let done = |step| (step, Ok(Written::Stands("made".into(), Version(2))));
-                        let results = plan.steps.into_iter().map(done).collect();
-                        events.push(Event::Outcome(Outcome { namespace: plan.namespace, results }));
+                        let results = plan.give.into_iter().map(done).collect();
+                        events.push(Event::Outcome(Outcome { results, ..Outcome::new(plan.namespace) }));
                     }
                     _ => {}
                 }

@@ -9,7 +9,7 @@ use imps_core::token::Token;
 use serde_json::Value;
 
 use super::super::manifests::text;
-use super::departure::{Content, Departure, Field, Phase, Source, everywhere, grant};
+use super::departure::{Content, Departure, Duty, Field, Phase, Source};
 use super::held::{Held, Whence};
 use super::words::counted;
 use super::workload::{Container, Objects};
@@ -139,7 +139,14 @@ fn one(objects: Objects<'_>, object: &Value, departure: &mut Departure) -> Optio
         ));
     }
     // It attaches to all (`controllers/secret_reconciler.go` appendSecretToSA, `serviceaccount_watcher.go`).
-    departure.grant(grant(&name, &secret, &source, everywhere(), &exclude, "*"));
+    departure.grant(Duty {
+        name: &name,
+        secret: &secret,
+        source: &source,
+        namespaces: Vec::new(),
+        exclude,
+        service_accounts: "*",
+    });
     Some(name)
 }
 

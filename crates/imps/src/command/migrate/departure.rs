@@ -1,6 +1,11 @@
 //! What there is to do to leave another tool: objects to apply, steps in their order, and what will not be as before.
 
-use imps_api::keys;
+use std::collections::BTreeMap;
+
+use imps_api::image_pull_secret::{
+    Exclude, ImagePullSecret, ImagePullSecretSpec, NamespaceSelector, NamespacedName, ObjectSelector,
+    RegistryConfig, ServiceAccountSelector, TargetConfig, TargetSecretConfig,
+};
 use imps_core::name::SecretRef;
 use imps_core::source::Document;
 use serde_json::{Value, json};
@@ -15,7 +20,7 @@ pub(super) struct Departure {
     /// Secrets that the new objects read.
     pub(super) sources: Vec<Source>,
     /// The new objects.
-    pub(super) grants: Vec<Value>,
+    pub(super) grants: Vec<ImagePullSecret>,
     /// What to do, to be put in order by [`Departure::steps`].
     steps: Vec<(Phase, Step)>,
     /// What cannot be taken over in place, or not at all.
@@ -97,57 +102,66 @@ impl Departure {
     }
 
     /// Adds an object, unless there is one of that name, which is then said.
-    pub(super) fn grant(&mut self, grant: Value) {
-        let name = &grant["metadata"]["name"];
-        if self.grants.iter().any(|known| known["metadata"]["name"] == *name) {
-            let name = name.as_str().unwrap_or_default();
+    pub(super) fn grant(&mut self, duty: Duty<'_>) {
+        let name = duty.name;
+        if self.names().any(|known| known == name) {
             self.problems.push(format!(
                 "more than one workload writes Secrets of the name {name}; only the first is carried over"
             ));
         } else {
-            self.grants.push(grant);
+            self.grants.push(duty.into());
         }
     }
 
     /// The name of a new object.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.grants.iter().filter_map(|grant| grant["metadata"]["name"].as_str())
+        self.grants.iter().filter_map(|grant| grant.metadata.name.as_deref())
     }
 }
 
-/// An `ImagePullSecret` that does what another tool did: it takes over the Secrets of that name, and attaches them.
-pub(super) fn grant(
-    name: &str,
-    secret: &str,
-    source: &SecretRef,
-    namespaces: Value,
-    exclude: &[String],
-    service_account: &str,
-) -> Value {
-    let mut target = json!({
-        "secret": {"name": secret, "adopt": true},
-        "namespaces": namespaces,
-        "serviceAccounts": {"names": [service_account]},
-    });
-    if !exclude.is_empty() {
-        target["exclude"] = json!({"names": exclude});
-    }
-    json!({
-        "apiVersion": format!("{}/{}", keys::GROUP, keys::VERSION),
-        "kind": keys::KIND,
-        "metadata": {"name": name},
-        "spec": {
-            "registry": {
-                "credentials": [{"name": source.name.as_str(), "namespace": source.namespace.as_str()}],
+/// What an `ImagePullSecret` is to do that another tool did: it takes over the Secrets that are there, and attaches them.
+pub(super) struct Duty<'a> {
+    /// Its name.
+    pub(super) name: &'a str,
+    /// The name of the Secrets.
+    pub(super) secret: &'a str,
+    /// The Secret that it reads.
+    pub(super) source: &'a SecretRef,
+    /// Names of namespaces; all of them when empty.
+    pub(super) namespaces: Vec<String>,
+    /// Names of namespaces that are left out.
+    pub(super) exclude: Vec<String>,
+    /// The ServiceAccounts that it attaches to.
+    pub(super) service_accounts: &'a str,
+}
+
+impl From<Duty<'_>> for ImagePullSecret {
+    fn from(duty: Duty<'_>) -> Self {
+        let mut namespaces = NamespaceSelector { names: duty.namespaces, ..NamespaceSelector::default() };
+        if namespaces.names.is_empty() {
+            // An empty selector matches all namespaces.
+            namespaces.labels.push(Default::default());
+        }
+        let credentials = vec![NamespacedName {
+            name: duty.source.name.to_string(),
+            namespace: duty.source.namespace.to_string(),
+        }];
+        let exclude = Exclude { names: duty.exclude, ..Exclude::default() };
+        let target = TargetConfig {
+            secret: TargetSecretConfig {
+                name: duty.secret.to_owned(),
+                adopt: true,
+                labels: BTreeMap::new(),
+                annotations: BTreeMap::new(),
             },
-            "target": target,
-        },
-    })
-}
-
-/// Selects every namespace: an empty selector matches all.
-pub(super) fn everywhere() -> Value {
-    json!({"labels": [{}]})
+            namespaces,
+            namespaces_with_pods: ObjectSelector::default(),
+            exclude: (!exclude.names.is_empty()).then_some(exclude),
+            service_accounts: ServiceAccountSelector { names: vec![duty.service_accounts.to_owned()] },
+        };
+        let registry = RegistryConfig { credentials };
+        Self::new(duty.name, ImagePullSecretSpec { registry, target, suspend: false })
+    }
 }
 
 impl Source {
@@ -262,8 +276,16 @@ mod tests {
     fn two_objects_never_have_one_name() {
         let mut departure = Departure::default();
         let at = SecretRef::new("a", "b");
-        departure.grant(grant("pull", "pull", &at, everywhere(), &[], "default"));
-        departure.grant(grant("pull", "other", &at, everywhere(), &[], "default"));
+        let duty = |secret: &'static str| Duty {
+            name: "pull",
+            secret,
+            source: &at,
+            namespaces: Vec::new(),
+            exclude: Vec::new(),
+            service_accounts: "default",
+        };
+        departure.grant(duty("pull"));
+        departure.grant(duty("other"));
         assert_eq!(departure.names().collect::<Vec<_>>(), ["pull"]);
         assert_eq!(departure.problems.len(), 1);
     }

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::manifests::{self, text};
-use super::super::plan::page::Page;
+use super::super::plan::page::{LeftOut, Page};
 use super::super::{Error, plan};
 use super::held::Held;
 use super::words::{counted, shortened};
@@ -393,6 +393,7 @@ fn judge(objects: Objects<'_>, page: &Page, report: &mut Report) {
     }
     sources(objects, page, report);
     targets(objects, page, report);
+    opted_out(objects, page, report);
     let mut removed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for removal in &page.removals {
         removed
@@ -504,6 +505,35 @@ fn targets(objects: Objects<'_>, page: &Page, report: &mut Report) {
             format!("somebody else has written its credentials too, as the field manager {manager}"),
             "find and stop that writer; imps would write over it, and report TargetContended if it goes on",
         );
+    }
+}
+
+/// Namespaces that the original fills and that say, in the words of another tool, that they want nothing.
+fn opted_out(objects: Objects<'_>, page: &Page, report: &mut Report) {
+    for namespace in objects.of("", "Namespace") {
+        let annotations = &namespace["metadata"]["annotations"];
+        let annotations: BTreeMap<String, String> =
+            serde_json::from_value(annotations.clone()).unwrap_or_default();
+        let Some(opt_out) = keys::OPT_OUTS.iter().find(|opt_out| opt_out.is_set(&annotations)) else {
+            continue;
+        };
+        let name = text(namespace, "/metadata/name");
+        // One that nothing selects says nothing new.
+        let told = |left: &&LeftOut| left.namespace == name && left.because.contains(opt_out.key);
+        let lost: Vec<String> =
+            page.left_out.iter().filter(told).filter_map(|left| left.image_pull_secret.clone()).collect();
+        if !lost.is_empty() {
+            report.attention(
+                format!("Namespace {name}"),
+                format!(
+                    "its annotation {} (of {}) counts under imps: it loses the Secrets of {}",
+                    opt_out.key,
+                    opt_out.by,
+                    shortened(&lost)
+                ),
+                "take the annotation off if the namespace is to keep them",
+            );
+        }
     }
 }
 

@@ -58,9 +58,10 @@ pub(super) fn complete(departure: &mut Departure, with_credentials: bool) {
 }
 
 /// The objects: sources that can be printed first, so that they are there when they are read.
-fn items(departure: &Departure, with_credentials: bool) -> Vec<Value> {
+fn items(departure: &Departure, with_credentials: bool) -> Result<Vec<Value>, serde_json::Error> {
     let printable = departure.sources.iter().filter(|source| source.is_printable(with_credentials));
-    printable.map(Source::manifest).chain(departure.grants.iter().cloned()).collect()
+    let sources = printable.map(|source| Ok(source.manifest()));
+    sources.chain(departure.grants.iter().map(serde_json::to_value)).collect()
 }
 
 /// For `kubectl apply -f`, and for people.
@@ -95,7 +96,7 @@ pub(super) fn yaml(departure: &Departure, with_credentials: bool) -> Result<Stri
     }
     list(&mut text, "Not carried over in place", &departure.left_behind);
     list(&mut text, "Not as before", &departure.differences);
-    for item in items(departure, with_credentials) {
+    for item in items(departure, with_credentials)? {
         text.push_str(&format!("---\n{}", serde_saphyr::to_string(&item)?));
     }
     Ok(text)
@@ -109,7 +110,7 @@ pub(super) fn json(departure: &Departure, with_credentials: bool) -> Result<Stri
         "steps": departure.steps(),
         "leftBehind": departure.left_behind,
         "differences": departure.differences,
-        "list": {"apiVersion": "v1", "kind": "List", "items": items(departure, with_credentials)},
+        "list": {"apiVersion": "v1", "kind": "List", "items": items(departure, with_credentials)?},
     });
     Ok(format!("{}\n", serde_json::to_string_pretty(&page)?))
 }

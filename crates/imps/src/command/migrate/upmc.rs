@@ -8,10 +8,9 @@
 use imps_api::keys;
 use imps_core::name::{SecretRef, is_dns_label, is_dns_subdomain};
 use imps_core::registry::RegistryKey;
-use serde_json::{Value, json};
 
 use super::super::manifests::text;
-use super::departure::{Content, Departure, Field, Phase, Source, everywhere, grant};
+use super::departure::{Content, Departure, Duty, Field, Phase, Source};
 use super::held::Held;
 use super::words::{counted, shortened};
 use super::workload::{Container, Objects, Settings, Workload};
@@ -335,14 +334,21 @@ impl<'a> Reading<'a, '_> {
                 .push(format!("imps will not take the source {at} as it is: in it {flaw}"));
         }
         let (namespaces, exclude) = self.namespaces();
-        self.departure.grant(grant(name, name, &at, namespaces, &exclude, "default"));
+        self.departure.grant(Duty {
+            name,
+            secret: name,
+            source: &at,
+            namespaces,
+            exclude,
+            service_accounts: "default",
+        });
         self.departure.sources.push(source);
         self.survey(name);
     }
 
     /// Which namespaces it fills: all but kube-system, or as the flags of upmc-enterprises/registry-creds pull request
     /// 104 say, which many builds have.
-    fn namespaces(&self) -> (Value, Vec<String>) {
+    fn namespaces(&self) -> (Vec<String>, Vec<String>) {
         let list = |flag: &str| -> Vec<String> {
             let text = self.settings.flag(flag).and_then(Held::plain).unwrap_or_default();
             text.split(',').filter(|name| is_dns_label(name)).map(str::to_owned).collect()
@@ -352,13 +358,11 @@ impl<'a> Reading<'a, '_> {
             exclude.push("kube-system".to_owned());
         }
         let include = list("include-namespaces");
+        // It does not look at the other list then, but at kube-system all the same.
         if include.is_empty() {
             exclude.extend(list("exclude-namespaces"));
-            (everywhere(), exclude)
-        } else {
-            // It does not look at the other list then, but at kube-system all the same.
-            (json!({ "names": include }), exclude)
         }
+        (include, exclude)
     }
 
     /// What stands at the target's name today, where that was read.

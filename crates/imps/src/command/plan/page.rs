@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use imps_core::account::{Change, Edit, Verb};
 use imps_core::grant::{Rule, Verdict};
 use imps_core::name::NamespaceName;
-use imps_core::plan::{Action, Plan, Step};
+use imps_core::plan::{Plan, Step};
 use imps_core::reason::Reason;
 use imps_core::standing::SourceStanding;
 use imps_core::world::{Room, World};
@@ -18,6 +19,9 @@ pub(in crate::command) struct Page {
     pub(in crate::command) targets: Vec<Target>,
     /// Secrets that would be deleted.
     pub(in crate::command) removals: Vec<Removal>,
+    /// ServiceAccounts that would no longer name a Secret.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::command) detached: Vec<Detached>,
     /// Namespaces that get nothing, by ImagePullSecret.
     pub(in crate::command) left_out: Vec<LeftOut>,
     /// The sources and what they give.
@@ -44,6 +48,9 @@ pub(in crate::command) struct Target {
     pub(in crate::command) action: &'static str,
     pub(in crate::command) rule: String,
     pub(in crate::command) registries: Vec<Registry>,
+    /// ServiceAccounts that name it then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::command) service_accounts: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::command) reason: Option<&'static str>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -60,6 +67,15 @@ pub(in crate::command) struct Registry {
 #[serde(rename_all = "camelCase")]
 pub(in crate::command) struct Removal {
     pub(in crate::command) namespace: String,
+    pub(in crate::command) secret: String,
+    pub(in crate::command) because: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::command) struct Detached {
+    pub(in crate::command) namespace: String,
+    pub(in crate::command) service_account: String,
     pub(in crate::command) secret: String,
     pub(in crate::command) because: String,
 }
@@ -126,6 +142,7 @@ impl Target {
             action: step.map_or("none", |step| step.action.verb()),
             rule: rule.to_string(),
             registries: registries.collect(),
+            service_accounts: Vec::new(),
             reason: reason.map(Reason::as_str),
             message: message.unwrap_or_default(),
         }
@@ -164,13 +181,25 @@ impl Source {
     }
 }
 
+/// The ServiceAccounts that a plan would take a name out of.
+pub(in crate::command) fn detached(world: &World, plan: &Plan) -> Vec<Detached> {
+    let changes = plan.edits.iter().flat_map(|edit| edit.changes.iter().map(move |change| (edit, change)));
+    let gone = changes.filter(|(_, change)| change.verb == Verb::Detach);
+    let detached = |(edit, change): (&Edit, &Change)| Detached {
+        namespace: plan.namespace.to_string(),
+        service_account: edit.account.to_string(),
+        secret: change.secret.to_string(),
+        because: format!("{} (ImagePullSecret {})", change.because, world.grant_name(&change.grant)),
+    };
+    gone.map(detached).collect()
+}
+
 /// The Secrets that a plan would delete.
 pub(in crate::command) fn removals(world: &World, plan: &Plan) -> Vec<Removal> {
-    let deletes = plan.steps.iter().filter(|step| matches!(step.action, Action::Delete(_)));
     let removal = |step: &Step| Removal {
         namespace: plan.namespace.to_string(),
         secret: step.action.secret().to_string(),
         because: format!("{} (ImagePullSecret {})", step.because, world.grant_name(&step.grant)),
     };
-    deletes.map(removal).collect()
+    plan.take.iter().map(removal).collect()
 }
