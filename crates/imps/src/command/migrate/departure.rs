@@ -119,7 +119,7 @@ impl Departure {
     }
 }
 
-/// What an `ImagePullSecret` is to do that another tool did: it takes over the Secrets that are there, and attaches them.
+/// What an `ImagePullSecret` is to do that another tool did: it takes over the Secrets that stand, and attaches them.
 pub(super) struct Duty<'a> {
     /// Its name.
     pub(super) name: &'a str,
