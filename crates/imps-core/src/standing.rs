@@ -12,7 +12,7 @@ use crate::name::{NamespaceName, SecretName, SecretRef, Uid};
 use crate::reason::{FaultClass, Reason};
 use crate::selector::NamePattern;
 use crate::source::{Source, Trouble};
-use crate::world::{Room, Stream, Tally, TargetState, World};
+use crate::world::{Room, Stream, Tally, TargetState, World, accounts_stream};
 
 /// How many failing namespaces a status spells out.
 pub const FAILURES_SHOWN_MAX: usize = 20;
@@ -515,7 +515,7 @@ impl Verdicts<'_> {
         if !grant.recipients.pods.is_empty() {
             streams.push(self.world.pods_stream());
         }
-        streams.extend(self.world.accounts_streams(&grant.accounts));
+        streams.extend(grant.accounts.iter().map(accounts_stream));
         let broken =
             streams.iter().find_map(|stream| self.world.stream_fault(stream).map(|fault| (stream, fault)))?;
         let (stream, fault) = broken;

@@ -114,7 +114,7 @@ impl Fact {
             Fact::Source(at, _) | Fact::SourceGone(at) => Some(Stream::Source(at.clone())),
             Fact::Secret(at, _) | Fact::SecretGone(at, ..) => Some(Stream::Targets(at.name.clone())),
             Fact::Relist(stream) | Fact::Listed(stream) | Fact::Broken(stream, _) => Some(stream.clone()),
-            // Whichever of the two it came by, see `World::accounts_stream`.
+            // One of two, see `of_account`.
             Fact::Account(..) | Fact::AccountGone(..) => None,
             Fact::Pod(_)
             | Fact::PodGone(_)
@@ -352,26 +352,9 @@ impl World {
     /// Whether all ServiceAccounts that a grant may be attached to have been seen. Those that imps may not see hold
     /// nothing up.
     pub(crate) fn knows_accounts(&self, room: &Room) -> bool {
-        self.accounts_streams(room.account_patterns())
+        room.account_patterns()
+            .map(accounts_stream)
             .all(|stream| self.is_listed(&stream) || self.stream_fault(&stream).is_some())
-    }
-
-    /// The streams that show the ServiceAccounts of these names and patterns.
-    pub(crate) fn accounts_streams<'a>(
-        &self,
-        patterns: impl IntoIterator<Item = &'a NamePattern>,
-    ) -> impl Iterator<Item = Stream> {
-        patterns.into_iter().map(|pattern| self.accounts_stream(pattern.exact()))
-    }
-
-    /// The stream that shows the ServiceAccounts of a name, or of more than one: a pattern needs all of them, and then
-    /// no name has a stream of its own.
-    fn accounts_stream(&self, name: Option<&str>) -> Stream {
-        let all = Stream::Accounts(None);
-        match name {
-            Some(name) if !self.streams.contains_key(&all) => Stream::Accounts(Some(name.into())),
-            _ => all,
-        }
     }
 
     /// How many pods the census remembers.
@@ -408,7 +391,7 @@ impl World {
         let Some(grant) = room.grant() else { return false };
         let name = &grant.template.name;
         let mut streams = vec![Stream::Grants, Stream::Namespaces, Stream::Targets(name.clone())];
-        streams.extend(self.accounts_streams(&grant.accounts));
+        streams.extend(grant.accounts.iter().map(accounts_stream));
         streams.iter().all(|stream| self.is_listed(stream))
     }
 
@@ -446,12 +429,7 @@ impl World {
             }
         }
         wanted.extend(self.ours.keys().cloned().map(Stream::Targets));
-        let patterns: BTreeSet<&NamePattern> = self.rooms.values().flat_map(Room::account_patterns).collect();
-        let exact: Option<Vec<&str>> = patterns.iter().map(|pattern| pattern.exact()).collect();
-        match exact {
-            Some(names) => wanted.extend(names.into_iter().map(|name| Stream::Accounts(Some(name.into())))),
-            None => drop(wanted.insert(Stream::Accounts(None))),
-        }
+        wanted.extend(self.rooms.values().flat_map(Room::account_patterns).map(accounts_stream));
         wanted
     }
 
@@ -556,8 +534,10 @@ impl World {
                 self.holdings.retain(|at, _| at.name != *name);
                 self.ours.remove(name);
             }
-            Stream::Accounts(Some(name)) => self.accounts.retain(|at, _| at.name != *name),
-            Stream::Accounts(None) => self.accounts.clear(),
+            Stream::Accounts(_) => {
+                let Self { accounts, streams, .. } = self;
+                accounts.retain(|at, _| of_account(at).iter().any(|stream| streams.contains_key(stream)));
+            }
             Stream::Grants | Stream::Namespaces | Stream::Pods { .. } => {}
         }
     }
@@ -688,11 +668,12 @@ impl World {
     }
 
     fn learn_account(&mut self, mut at: AccountRef, account: Account, wake: &mut Wake) {
-        let stream = self.accounts_stream(Some(at.name.as_str()));
-        if !self.streams.contains_key(&stream) {
+        // It may have come by either.
+        let streams = of_account(&at);
+        if !streams.iter().any(|stream| self.streams.contains_key(stream)) {
             return;
         }
-        self.see(&stream, at.to_string());
+        streams.iter().for_each(|stream| self.see(stream, at.to_string()));
         if let Some(ledger) = self.accounts.get_mut(&at) {
             if ledger.learn(account) {
                 wake.live.insert(at.namespace);
@@ -1026,4 +1007,15 @@ impl World {
         }
         self.adopt_remembered(uid, now, wake);
     }
+}
+
+/// The stream that shows the ServiceAccounts of a name, or all of them for a pattern. A name has one of its own also
+/// when a pattern covers it, so that a right that only the pattern needs is missed by nobody else.
+pub(crate) fn accounts_stream(pattern: &NamePattern) -> Stream {
+    Stream::Accounts(pattern.exact().map(AccountName::new))
+}
+
+/// The streams that can show a ServiceAccount.
+fn of_account(at: &AccountRef) -> [Stream; 2] {
+    [Stream::Accounts(Some(at.name.clone())), Stream::Accounts(None)]
 }

@@ -5,6 +5,9 @@
 #![allow(clippy::unwrap_used, reason = "a scene fails where its stage does")]
 
 mod mission {
+    pub(crate) mod account;
+    pub(crate) mod admission;
+    pub(crate) mod adoption;
     pub(crate) mod bad_source;
     pub(crate) mod canary;
     pub(crate) mod crd;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::recall::{Memory, Recall, Record};
-use super::{GrantFact, Rejection, Stream, Tenure};
+use super::{GrantFact, Rejection, Stream, Tenure, accounts_stream};
 use crate::dockerconfig;
 use crate::grant::{Grant, Identity};
 use crate::holding::Fingerprint;
@@ -300,8 +300,7 @@ impl Room {
             Stream::Pods { .. } => !grant.recipients.pods.is_empty(),
             Stream::Source(at) => grant.sources.contains(at),
             Stream::Targets(name) => grant.template.name == *name || self.record.secret_names.contains(name),
-            Stream::Accounts(None) => self.account_patterns().next().is_some(),
-            Stream::Accounts(Some(name)) => self.may_be_attached_to(name),
+            Stream::Accounts(_) => self.account_patterns().any(|pattern| accounts_stream(pattern) == *stream),
         }
     }
 

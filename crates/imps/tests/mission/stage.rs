@@ -11,6 +11,7 @@ use imps_api::keys;
 use imps_cluster::rules::{Needs, roles};
 use imps_core::dockerconfig::Format;
 use imps_core::name::{SecretRef, is_dns_subdomain};
+use imps_core::selector::NamePattern;
 use imps_testbed::binaries::Binaries;
 use imps_testbed::{ControlPlane, Operator, Options, Plane, Run, fresh_name, manifest, skip_or_fail};
 use k8s_openapi::ByteString;
@@ -302,6 +303,12 @@ impl Scene {
         self.account.permit(&self.client, needs).await;
     }
 
+    /// As [`Scene::permit`], for ServiceAccounts of these names and patterns.
+    pub(crate) async fn permit_accounts(&self, names: &[&str]) {
+        let accounts = names.iter().map(|name| NamePattern::new(*name)).collect();
+        self.permit(&Needs { accounts, ..Needs::default() }).await;
+    }
+
     // === what the user sees ===
 
     /// All `ImagePullSecret`s.
@@ -513,6 +520,12 @@ impl Solo {
         let client = control.plane().admin_client().await.unwrap();
         let api = Api::<DynamicObject>::all_with(client, &grant_resource());
         api.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+        // The operator that would let go of them is gone with its scene.
+        for object in api.list(&ListParams::default()).await.unwrap() {
+            let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+            // Some go in the meantime.
+            let _ = api.patch(&object.name_any(), &PatchParams::default(), &free).await;
+        }
         Some((control, Account::fresh()))
     }
 
@@ -609,6 +622,10 @@ impl Account {
         for SecretRef { namespace, name } in &needs.sources {
             self.wait_for_right(client, secret_watch(name.as_str(), Some(namespace.as_str()))).await;
         }
+        for pattern in &needs.accounts {
+            let right = json!({"resource": "serviceaccounts", "verb": "patch", "name": pattern.exact()});
+            self.wait_for_right(client, right).await;
+        }
         for (namespace, account) in &needs.service_accounts {
             self.wait_for_right(client, token_of(namespace.as_str(), account)).await;
         }
@@ -698,6 +715,7 @@ fn needs(spec: &Value) -> Needs {
             needs.sources.insert(SecretRef::new(text("namespace"), text("name")));
         }
     }
+    needs.accounts = texts(&spec["target"]["serviceAccounts"]["names"]).map(NamePattern::new).collect();
     needs.pods = spec["target"]["namespacesWithPods"].is_object();
     needs
 }
