@@ -287,6 +287,11 @@ async fn cluster_pull_secrets_are_replaced_without_a_new_secret() {
         }
     })
     .await;
+    eventually("the object is gone", async || match scene.grants().get_opt(&name).await {
+        Ok(None) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
 }
 
 #[tokio::test]

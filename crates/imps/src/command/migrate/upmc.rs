@@ -508,3 +508,71 @@ fn seen(key: &'static str, held: Held) -> Field {
         None => kept(key, held),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::alexellis;
+    use super::*;
+
+    fn with<T>(container: serde_json::Value, look: impl FnOnce(Objects<'_>, Container<'_>) -> T) -> T {
+        let all = [json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "creds"},
+            "spec": {"template": {"spec": {"containers": [container]}}},
+        })];
+        let objects = Objects { all: &all, namespace: "kube-system", complete: true };
+        let container = objects.workloads().flat_map(Workload::containers).next().unwrap();
+        look(objects, container)
+    }
+
+    /// Names selected, and names left out, with these flags.
+    fn namespaces(flags: &[&str]) -> (Vec<String>, Vec<String>) {
+        with(json!({ "args": flags }), |objects, container| {
+            let mut departure = Departure::default();
+            let settings = container.settings(objects);
+            let (served, idle) = (Vec::new(), Vec::new());
+            Reading { objects, container, settings, departure: &mut departure, served, idle }.namespaces()
+        })
+    }
+
+    #[test]
+    fn the_two_tools_of_one_name_are_told_apart() {
+        let which = |container: serde_json::Value| {
+            with(container, |_, container| (is_it(container), alexellis::is_it(container)))
+        };
+        assert_eq!(which(json!({"image": "upmcenterprises/registry-creds:1.10"})), (true, false));
+        assert_eq!(which(json!({"image": "mirror.example/registry-creds"})), (true, false));
+        assert_eq!(which(json!({"image": "ghcr.io/alexellis/registry-creds:0.3.2"})), (false, true));
+        let copied = json!({"image": "mirror.example/registry-creds", "command": ["/controller"]});
+        assert_eq!(which(copied), (false, true));
+        let variables = |names: &[&str]| names.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>();
+        let renamed = json!({"image": "mine", "env": variables(&["awsaccount", "gcrurl"])});
+        assert_eq!(which(renamed), (true, false));
+        assert_eq!(which(json!({"image": "mine", "env": variables(&["awsaccount"])})), (false, false));
+    }
+
+    #[test]
+    fn namespaces_are_those_that_the_flags_say() {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(namespaces(&[]), (list(&[]), list(&["kube-system"])));
+        assert_eq!(namespaces(&["--skip-kube-system=false"]), (list(&[]), list(&[])));
+        assert_eq!(
+            namespaces(&["--exclude-namespaces=a,,b,No Name"]),
+            (list(&[]), list(&["kube-system", "a", "b"]))
+        );
+        // The one list silences the other.
+        assert_eq!(
+            namespaces(&["--exclude-namespaces=a", "--include-namespaces", "a,b"]),
+            (list(&["a", "b"]), list(&["kube-system"]))
+        );
+    }
+
+    #[test]
+    fn a_name_that_no_secret_can_have_is_not_taken() {
+        let names = |flag: &str| with(json!({"args": [flag]}), |objects, c| secret_names(c, objects));
+        assert_eq!(names("--aws-secret-name=mine")[0], "mine");
+        assert_eq!(names("--aws-secret-name=$(reboot)")[0], "awsecr-cred");
+        assert_eq!(names(""), ["awsecr-cred", "gcr-secret", "dpr-secret", "acr-secret"]);
+    }
+}

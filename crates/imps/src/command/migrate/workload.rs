@@ -387,3 +387,127 @@ impl Settings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn deployment(container: Value) -> Value {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "creds"},
+            "spec": {"template": {"spec": {"containers": [container], "volumes": [
+                {"name": "whole", "secret": {"secretName": "files"}},
+                {"name": "picked", "secret": {"secretName": "files", "items": [{"key": "b", "path": "a"}]}},
+                {"name": "none", "emptyDir": {}},
+            ]}}},
+        })
+    }
+
+    fn secret(name: &str, data: Value) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "tools"},
+            "stringData": data,
+        })
+    }
+
+    /// What a container with these objects around it is told.
+    fn told(container: Value, others: &[Value], complete: bool) -> Settings {
+        let all = [&[deployment(container)], others].concat();
+        let objects = Objects { all: &all, namespace: "tools", complete };
+        let container = objects.workloads().flat_map(Workload::containers).next().unwrap();
+        container.settings(objects)
+    }
+
+    fn plain<'s>(held: Option<&'s Held>) -> Option<&'s str> {
+        held.and_then(Held::plain)
+    }
+
+    #[test]
+    fn a_flag_may_be_written_in_any_of_the_usual_ways() {
+        let settings = told(
+            json!({
+                "command": ["/creds", "--a=1", "--b", "2"], "args": ["-c=3", "--d", "--e", "-f"],
+                "env": [{"name": "X", "value": "x"}],
+            }),
+            &[],
+            true,
+        );
+        for (flag, value) in [("a", "1"), ("b", "2"), ("c", "3"), ("d", "true"), ("e", "true"), ("f", "true")]
+        {
+            assert_eq!(plain(settings.flag(flag)), Some(value), "{flag}");
+        }
+        assert_eq!(plain(settings.flag("g")), None);
+        let settings =
+            told(json!({"args": ["--a=$(X)", "--b=$(Y)"], "env": [{"name": "X", "value": "x"}]}), &[], true);
+        assert_eq!((plain(settings.flag("a")), plain(settings.flag("b"))), (Some("x"), Some("$(Y)")));
+        assert!(matches!(settings.flag("a").unwrap().whence, Whence::Variable { .. }), "where it is kept");
+    }
+
+    #[test]
+    fn the_last_variable_of_a_name_wins_and_its_own_before_those_of_a_whole_secret() {
+        let reference =
+            |key: &str| json!({"name": "A", "valueFrom": {"secretKeyRef": {"name": "one", "key": key}}});
+        let one = secret("one", json!({"A": "from all", "B": "also", "k": "first", "l": "last"}));
+        let settings = told(
+            json!({"env": [reference("k"), reference("l")], "envFrom": [{"prefix": "P_", "secretRef": {"name": "one"}},
+                {"secretRef": {"name": "one"}}]}),
+            &[one],
+            true,
+        );
+        assert_eq!(plain(settings.variable("A")), Some("last"));
+        assert_eq!(plain(settings.variable("B")), Some("also"));
+        assert_eq!(plain(settings.variable("P_k")), Some("first"));
+        assert_eq!(settings.problems, [""; 0]);
+    }
+
+    #[test]
+    fn what_files_do_not_hold_may_exist_and_what_a_cluster_does_not_hold_does_not() {
+        let container = |optional: bool| {
+            let reference = json!({"name": "gone", "key": "k", "optional": optional});
+            json!({"env": [{"name": "A", "valueFrom": {"secretKeyRef": reference}}]})
+        };
+        let in_files = told(container(false), &[], false);
+        let unread = in_files.variable("A").unwrap();
+        assert!(!unread.is_known() && unread.is_set() && in_files.problems.is_empty());
+        let in_cluster = told(container(false), &[], true);
+        assert!(in_cluster.variable("A").is_none());
+        assert!(in_cluster.problems[0].contains("A is required, and the secret tools/gone does not exist"));
+        let optional = told(container(true), &[], true);
+        assert!(optional.variable("A").is_none() && optional.problems.is_empty());
+    }
+
+    #[test]
+    fn a_file_is_found_through_its_mount_its_volume_and_its_items() {
+        let files = secret("files", json!({"a": "whole", "b": "picked"}));
+        let file = |volume: &str, path: &str| {
+            let mounts = json!([{"name": volume, "mountPath": path}]);
+            let all = [deployment(json!({ "volumeMounts": mounts })), files.clone()];
+            let objects = Objects { all: &all, namespace: "tools", complete: true };
+            let container = objects.workloads().flat_map(Workload::containers).next().unwrap();
+            let held = container.file(objects, ".config/gcloud", "a");
+            held.and_then(|held| held.plain().map(str::to_owned))
+        };
+        assert_eq!(file("whole", "/home/x/.config/gcloud/").as_deref(), Some("whole"));
+        assert_eq!(file("picked", "/.config/gcloud").as_deref(), Some("picked"));
+        assert_eq!(file("none", "/.config/gcloud"), None);
+        assert_eq!(file("whole", "/elsewhere/my.config/gcloud"), None);
+        assert_eq!(file("missing", "/.config/gcloud"), None);
+    }
+
+    #[test]
+    fn an_image_is_known_without_its_tag_its_digest_and_its_registry() {
+        for (image, repository) in [
+            ("upmcenterprises/registry-creds:1.10", "upmcenterprises/registry-creds"),
+            ("reg.example:5000/a/registry-creds", "reg.example:5000/a/registry-creds"),
+            ("reg.example:5000/registry-creds:1@sha256:0", "reg.example:5000/registry-creds"),
+            ("registry-creds", "registry-creds"),
+        ] {
+            let all = [deployment(json!({ "image": image }))];
+            let objects = Objects { all: &all, namespace: "tools", complete: true };
+            let container = objects.workloads().flat_map(Workload::containers).next().unwrap();
+            assert_eq!((container.repository(), container.image_name()), (repository, "registry-creds"));
+        }
+    }
+}
