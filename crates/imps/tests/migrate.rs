@@ -45,16 +45,18 @@ fn golden(name: &str, actual: &str) {
     assert_eq!(actual, std::fs::read_to_string(&path).unwrap(), "{name}");
 }
 
+/// Runs a command with this at its standard input.
+fn fed(arguments: &[&str], input: &str) -> Output {
+    let mut command = command(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
 /// What an operator would do with the objects that were printed.
 fn plan(printed: &str) -> Value {
-    let mut child = command(&["plan", "-f", "-", "-o", "json"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(printed.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = fed(&["plan", "-f", "-", "-o", "json"], printed);
     assert!(!output.stdout.is_empty(), "{}", text(&output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -202,6 +204,17 @@ fn a_role_of_a_node_becomes_a_source_that_needs_the_identity_of_imps() {
     let source = &list(&page, "sources")[0];
     assert_eq!(source["state"], "Exchanged", "{page:#}");
     assert_eq!(source["registries"][0], "123456789012.dkr.ecr.us-gov-west-1.amazonaws.com");
+}
+
+#[test]
+#[cfg(feature = "aws")]
+fn a_source_that_imps_would_not_take_is_told_before_it_is_made() {
+    let deployment = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: creds}, spec: {template: {spec: \
+                      {containers: [{image: registry-creds, env: [{name: awsaccount, value: '12345'}]}]}}}}";
+    let output = fed(&["migrate", "registry-creds", "-f", "-"], deployment);
+    let said = text(&output);
+    assert!(output.status.success() && said.contains("imps will not take the source"), "{said}");
+    assert!(said.contains("kube-system/awsecr-cred-source") && said.contains("twelve digits"), "{said}");
 }
 
 #[test]
