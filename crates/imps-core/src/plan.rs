@@ -271,7 +271,14 @@ impl<'a> Draft<'a> {
     /// The winner's Secret is brought to what it should be.
     fn give(&mut self, wish: &Wish<'a>, held: Option<(Owned, &Holding)>) {
         let room = wish.room;
-        if held.as_ref().is_some_and(|(_, holding)| !holding.deleting) {
+        let held_by_imps = held.as_ref().is_some_and(|(owned, holding)| holding.is_of(owned.grant()));
+        // What somebody else wrote may work: it is not taken over to hold nothing.
+        if matches!(room.payload(), Payload::Ready(sealed) if sealed.registries == 0) && !held_by_imps {
+            let advice = "no source has a usable credential; see status.sources";
+            return self.note(wish, TargetState::troubled(Reason::NoCredentials, advice));
+        }
+        // What is not ours yet is named by no ServiceAccount before it is.
+        if held_by_imps && held.as_ref().is_some_and(|(_, holding)| !holding.deleting) {
             self.given.push((room, wish.grant));
         }
         let sealed = match room.payload() {
@@ -290,10 +297,6 @@ impl<'a> Draft<'a> {
             _ => false,
         };
         let Some((owned, holding)) = held else {
-            if sealed.registries == 0 {
-                let advice = "no source has a usable credential; see status.sources";
-                return self.note(wish, TargetState::troubled(Reason::NoCredentials, advice));
-            }
             let because = if synced { Because::Drifted } else { Because::Selected(wish.rule.clone()) };
             self.given.push((room, wish.grant));
             self.step(Action::Create(sealed.clone()), wish, because);
@@ -317,6 +320,9 @@ impl<'a> Draft<'a> {
                 (false, true) => Because::Drifted,
                 (false, false) => Because::Changed,
             };
+            if because == Because::Adopted {
+                self.given.push((room, wish.grant));
+            }
             self.step(Action::Update(owned.clone(), sealed.clone()), wish, because);
         }
         if holding.legacy_copy && !holding.immutable {

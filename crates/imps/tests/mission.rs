@@ -19,6 +19,7 @@ mod mission {
     pub(crate) mod github;
     pub(crate) mod last_good;
     pub(crate) mod login;
+    pub(crate) mod migrate;
     pub(crate) mod outage;
     pub(crate) mod permission;
     pub(crate) mod process;
