@@ -8,12 +8,13 @@ use std::process::Stdio;
 
 use imps_core::exchange::{ExchangeFaultClass, Keyless};
 use imps_core::name::SecretRef;
-use imps_core::source::{Document, Offer};
+use imps_core::source::Document;
 use imps_registry::read;
 use proptest::prelude::*;
 use serde_json::json;
 use support::{
-    Changes, Cloud, NOW, Reply, at, changed, claims, exchanged, flaw, issued, order, registries, typed,
+    Changes, Cloud, NOW, Reply, at, changed, claims, exchanged, flaw, issued, order, order_at, registries,
+    typed,
 };
 
 const TYPE: &str = "images.banzaicloud.io/acr";
@@ -112,9 +113,7 @@ fn the_cloud_follows_from_the_registry_unless_it_is_given() {
 fn without_a_secret_another_identity_is_meant() {
     let account = order(&by_account(&[]));
     assert_eq!(account.keyless, Some(Keyless::ServiceAccount("puller".into())));
-    let Some(Ok(Offer::Exchange(other))) = read(&SecretRef::new("other", "acr"), &by_account(&[])) else {
-        panic!()
-    };
+    let other = order_at(&SecretRef::new("other", "acr"), &by_account(&[]));
     assert_ne!(other.key, account.key, "the name means another ServiceAccount there");
     for document in [with(&[]), with(&[("clientID", Some(CLIENT))]), with(&[("tenantID", Some(TENANT))])] {
         let ambient = order(&document);
@@ -182,9 +181,7 @@ fn all_that_decides_what_a_token_may_do_is_in_its_key_and_nothing_else() {
     ] {
         assert_ne!(order(&with(&[change])).key, ambient, "{}", change.0);
     }
-    let Some(Ok(Offer::Exchange(other))) = read(&SecretRef::new("other", "name"), &with(&[])) else {
-        panic!()
-    };
+    let other = order_at(&SecretRef::new("other", "name"), &with(&[]));
     assert_eq!(other.key, ambient, "the identity of imps is one wherever it is asked for");
     assert_ne!(order(&by_account(&[])).key, order(&by_account(&[("serviceAccountName", Some("other"))])).key);
 }

@@ -6,13 +6,13 @@ mod support;
 
 use imps_core::exchange::{ExchangeFaultClass, Keyless};
 use imps_core::name::SecretRef;
-use imps_core::source::{Document, Offer};
+use imps_core::source::Document;
 use imps_registry::read;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::{
-    Asked, Changes, Cloud, NOW, Reply, at, changed, exchanged, flaw, issued, logins, order, registries, rsa,
-    signed, typed,
+    Asked, Changes, Cloud, NOW, Reply, at, changed, exchanged, flaw, issued, logins, order, order_at,
+    registries, rsa, signed, typed,
 };
 
 const TYPE: &str = "images.banzaicloud.io/gcp";
@@ -111,9 +111,7 @@ fn without_a_key_another_identity_is_meant() {
     assert_eq!(account.keyless, Some(Keyless::ServiceAccount("puller".into())));
     assert_eq!(account.lane, "gcp/sts");
     let elsewhere = SecretRef::new("other", "gcp");
-    let Some(Ok(Offer::Exchange(other))) = read(&elsewhere, &federated(&[])) else {
-        panic!("it has no flaw")
-    };
+    let other = order_at(&elsewhere, &federated(&[]));
     assert_ne!(other.key, account.key, "the name means another ServiceAccount there");
 }
 
@@ -166,6 +164,7 @@ fn a_flaw_names_the_key_and_quotes_nothing() {
         ("serviceAccountName", ambient(&[("serviceAccountName", Some("canary"))])),
         ("serviceAccountName", with_key(&[("serviceAccountName", Some("canary"))])),
         ("audience", ambient(&[("audience", Some("canary"))])),
+        ("audience", federated(&[("audience", Some("https://kubernetes.default.svc.cluster.local"))])),
         ("impersonate", with_key(&[("impersonate", Some("canary"))])),
         ("impersonate", with_key(&[("impersonate", Some("canary@x/y.z"))])),
         ("impersonate", with_key(&[("impersonate", Some("canary@x.y:z"))])),
@@ -239,9 +238,7 @@ fn all_that_decides_what_a_token_may_do_is_in_its_key_and_nothing_else() {
     let ambient = order(&with(&[])).key;
     assert_ne!(order(&with(&[("metadataEndpoint", Some("http://127.0.0.1:1"))])).key, ambient);
     assert_ne!(federation, ambient);
-    let Some(Ok(Offer::Exchange(other))) = read(&SecretRef::new("other", "name"), &with(&[])) else {
-        panic!()
-    };
+    let other = order_at(&SecretRef::new("other", "name"), &with(&[]));
     assert_eq!(other.key, ambient, "the identity of imps is one wherever it is asked for");
 }
 
