@@ -261,7 +261,8 @@ impl<'a> Login<'a> {
     }
 }
 
-/// Whether only Google can answer there for this API. Other names below `googleapis.com` may be a customer's: buckets are.
+/// Whether only Google can answer there for this API. Other names below `googleapis.com` may be a customer's, as those
+/// of buckets are.
 fn is_googles(endpoint: &Endpoint, service: &str) -> bool {
     let names = ["googleapis.com", "s3nsapis.fr"];
     endpoint.is_loopback() || names.iter().any(|domain| endpoint.host() == format!("{service}.{domain}"))
@@ -276,7 +277,7 @@ fn identity<'a>(at: &'a SecretRef, fields: &Fields<'a>) -> Result<Identity<'a>, 
     if audience.is_some_and(|audience| audience.contains("kubernetes.default")) {
         return flaw(
             AUDIENCE,
-            "is that of an API server, and such a token must not leave the cluster; name the provider's",
+            "is that of an API server, and such a token must not leave the cluster; give the provider's",
         );
     }
     // A key without a value is a failure of whoever filled the Secret, and no wish for another identity.

@@ -1,4 +1,5 @@
-//! Registries of Azure: what their Secrets ask for, and the dialogues, with a cloud in this process that is good or lies.
+//! Registries of Azure: what their Secrets ask for, and the dialogues, with a cloud in this process that is good or
+//! lies.
 
 #![allow(clippy::unwrap_used, reason = "a dialogue that cannot be played has failed")]
 
@@ -141,7 +142,7 @@ fn a_flaw_names_the_key_and_quotes_nothing() {
         ("cloud", by_secret(&[("cloud", Some("canary"))])),
         ("authorityEndpoint", by_secret(&[("authorityEndpoint", Some("http://canary.example"))])),
         ("authorityEndpoint", by_account(&[("authorityEndpoint", stranger)])),
-        ("authorityEndpoint", by_account(&[("authorityEndpoint", Some("https://login.microsoftonline.com.canary.example"))])),
+        ("authorityEndpoint", by_account(&[("authorityEndpoint", Some("https://login.microsoftonline.com.canary.x"))])),
         ("authorityEndpoint", with(&[("authorityEndpoint", stranger)])),
         ("registryEndpoint", by_secret(&[("registryEndpoint", stranger)])),
         ("registryEndpoint", by_account(&[("registryEndpoint", stranger)])),
@@ -254,7 +255,8 @@ async fn a_service_account_asserts_who_it_is() {
 
 #[tokio::test]
 async fn the_managed_identity_of_the_node_is_asked_for_by_its_client_id_or_without() {
-    let resource = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fcontainerregistry.azure.net";
+    let path = "/metadata/identity/oauth2/token?api-version=2018-02-01";
+    let resource = format!("{path}&resource=https%3A%2F%2Fcontainerregistry.azure.net");
     for (client, query) in [(None, String::new()), (Some(CLIENT), format!("&client_id={CLIENT}"))] {
         let cloud = azure().await;
         let [_, registry] = to(&cloud);

@@ -1,4 +1,5 @@
-//! Identities at Google: what their Secrets ask for, and the dialogues, with a cloud in this process that is good or lies.
+//! Identities at Google: what their Secrets ask for, and the dialogues, with a cloud in this process that is good or
+//! lies.
 
 #![allow(clippy::unwrap_used, reason = "a dialogue that cannot be played has failed")]
 
@@ -63,7 +64,8 @@ fn of_iam(token: &str) -> Reply {
 
 #[test]
 fn the_token_is_for_the_hosts_that_are_named() {
-    let hosts = "gcr.io, EU.gcr.io\nus-central1-docker.pkg.dev docker.s3nsregistry.fr europe-docker.pkg.dev/team/images";
+    let hosts =
+        "gcr.io, EU.gcr.io\nus-central1-docker.pkg.dev docker.s3nsregistry.fr europe-docker.pkg.dev/a/images";
     let found = order(&with_key(&[("hosts", Some(hosts))]));
     assert_eq!(
         (found.provider, found.lane.as_str(), found.keyless.clone()),
@@ -74,7 +76,7 @@ fn the_token_is_for_the_hosts_that_are_named() {
         "eu.gcr.io",
         "us-central1-docker.pkg.dev",
         "docker.s3nsregistry.fr",
-        "europe-docker.pkg.dev/team/images",
+        "europe-docker.pkg.dev/a/images",
     ];
     assert_eq!(registries(&found), expected);
 }
@@ -187,7 +189,7 @@ fn a_flaw_names_the_key_and_quotes_nothing() {
 
 #[test]
 fn what_is_allowed_is_not_complained_about() {
-    let gke = "identitynamespace:project.svc.id.goog:https://container.googleapis.com/v1/projects/p/locations/l/clusters/c";
+    let gke = "identitynamespace:p.svc.id.goog:https://container.googleapis.com/v1/projects/p/locations/l/clusters/c";
     for document in [
         with(&[("key.json", Some(&key_json(json!({"private_key": rsa().pkcs1, "token_uri": null}))))]),
         with_key(&[("login", Some("access-token")), ("impersonate", Some(EMAIL))]),
@@ -431,9 +433,9 @@ async fn each_refusal_says_what_to_look_at() {
         ("tokenEndpoint", refused(503, String::new()), Unreachable, "HTTP 503", "by itself"),
         ("stsEndpoint", refused(400, oauth("invalid_target")), Denied, "invalid_target", "number and not the name"),
         ("stsEndpoint", refused(400, oauth("invalid_grant")), Denied, "invalid_grant", "allowed audiences"),
-        ("stsEndpoint", refused(403, oauth("unauthorized_client")), Denied, "unauthorized_client", "attribute condition"),
+        ("stsEndpoint", refused(403, oauth("unauthorized_client")), Denied, "unauthorized_client", "condition"),
         ("metadataEndpoint", refused(404, "canary".into()), Denied, "HTTP 404", "no service account"),
-        ("iamEndpoint", refused(403, google("PERMISSION_DENIED")), Denied, "PERMISSION_DENIED", "serviceAccountTokenCreator"),
+        ("iamEndpoint", refused(403, google("PERMISSION_DENIED")), Denied, "PERMISSION_DENIED", "TokenCreator"),
         ("iamEndpoint", refused(404, google("NOT_FOUND")), Denied, "NOT_FOUND", "look at impersonate"),
         ("iamEndpoint", refused(429, google("RESOURCE_EXHAUSTED")), Throttled, "RESOURCE_EXHAUSTED", "by itself"),
     ];
