@@ -32,4 +32,5 @@ mod mission {
     pub(crate) mod status;
     pub(crate) mod target;
     pub(crate) mod wait;
+    pub(crate) mod walkthrough;
 }

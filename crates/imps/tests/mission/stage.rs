@@ -480,22 +480,40 @@ impl Solo {
     /// As [`Solo::open`], on a control plane that does not stream lists: so the first watch is refused and lists come
     /// in pages, which older servers need. All else is the same.
     pub(crate) async fn open_on_pages() -> Option<Self> {
-        /// A guard needs a mutex that outlives it; a control plane that is not dropped ends with this process.
         static THIRD: OnceCell<tokio::sync::Mutex<ControlPlane>> = OnceCell::const_new();
         if !can_play() {
             return None;
         }
-        let control = THIRD.get_or_init(|| async {
-            let flags = vec!["--feature-gates=WatchList=false".to_owned()];
-            let options = Options { audit: true, apiserver_flags: flags, ..Options::api_server() };
+        let flags = vec!["--feature-gates=WatchList=false".to_owned()];
+        let options = Options { audit: true, apiserver_flags: flags, ..Options::api_server() };
+        Some(Self::alone(&THIRD, options, &[]).await)
+    }
+
+    /// As [`Solo::open`], on a control plane whose controllers run too: they make the ServiceAccount `default` of each
+    /// namespace, and nobody else's namespaces are there to be selected.
+    pub(crate) async fn open_with_controllers(arguments: &[&str]) -> Option<Self> {
+        static FOURTH: OnceCell<tokio::sync::Mutex<ControlPlane>> = OnceCell::const_new();
+        if !can_play() {
+            return None;
+        }
+        Some(Self::alone(&FOURTH, Options::as_full_as_possible().unwrap(), arguments).await)
+    }
+
+    /// A guard needs a mutex that outlives it; a control plane that is not dropped ends with this process.
+    async fn alone(
+        place: &'static OnceCell<tokio::sync::Mutex<ControlPlane>>,
+        options: Options,
+        arguments: &[&str],
+    ) -> Self {
+        let control = place.get_or_init(|| async {
             let control = ControlPlane::start(options).await.unwrap();
             install(&control.plane().admin_client().await.unwrap()).await;
             tokio::sync::Mutex::new(control)
         });
         let control = control.await.lock().await;
         let account = Account::fresh();
-        let operator = account.start(control.plane(), &[]).await;
-        Some(Self::with(control, account, operator).await)
+        let operator = account.start(control.plane(), arguments).await;
+        Self::with(control, account, operator).await
     }
 
     /// Takes the second control plane, with nothing on it that an operator would look at.
