@@ -406,8 +406,8 @@ impl<'a> Draft<'a> {
         self.edits.extend(Edit::of(account, ledger.account(), changes));
     }
 
-    /// Whether a name goes: it is that of a Secret of ours, and its grant has put it there and wants it there no longer.
-    /// Without a Secret of ours nothing tells that the name is ours, so it stays.
+    /// Whether a name goes: it is that of a Secret of ours, and its grant has put it there and wants it there no
+    /// longer. Without a Secret of ours nothing tells that the name is ours, so it stays.
     fn detach(&mut self, account: &AccountName, secret: &SecretName) -> Option<Change> {
         if self.frozen.contains(secret) {
             return None;

@@ -707,8 +707,8 @@ impl World {
         self.accounts.values_mut().for_each(|ledger| ledger.forgive(secret));
     }
 
-    /// Forgets former patterns of ServiceAccounts when nothing is attached by them any more. Returns the grants that had
-    /// such a pattern.
+    /// Forgets former patterns of ServiceAccounts when nothing is attached by them any more. Returns the grants that
+    /// had such a pattern.
     pub(crate) fn forget_former_accounts(&mut self) -> Vec<Uid> {
         let is_over = |room: &Room| {
             !room.record().account_names.is_empty()

@@ -1,5 +1,5 @@
-//! Identities at Microsoft Entra, for Azure Container Registry: applications with a secret, ServiceAccounts of the cluster
-//! that an application trusts, and managed identities.
+//! Identities at Microsoft Entra, for Azure Container Registry: applications with a secret, ServiceAccounts of the
+//! cluster that an application trusts, and managed identities.
 
 use std::time::Duration;
 

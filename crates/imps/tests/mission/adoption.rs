@@ -127,8 +127,8 @@ async fn what_a_cluster_pull_secret_owns_outlives_it_once_it_is_taken_over() {
     assert_eq!(taken.owner_references().len(), 2, "the other owner is its own affair");
 
     pull_secrets(&scene).delete(&owner.name_any(), &DeleteParams::default()).await.unwrap();
-    // The garbage collector drops the reference to what is gone, and keeps what has another owner. It looks for kinds that
-    // are new to it every half minute.
+    // The garbage collector drops the reference to what is gone, and keeps what has another owner. It looks for kinds
+    // that are new to it every half minute.
     within(Duration::from_secs(90), "the former owner is gone from it", async || {
         let secret = scene.target(&shop).await.ok_or("the Secret is gone")?;
         assert_eq!(secret.uid(), before.uid());

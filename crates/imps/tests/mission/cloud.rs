@@ -1,5 +1,5 @@
-//! Clouds whose identities are exchanged for tokens, and the scenes that are played with each of them: what arrives, what
-//! stays when the exchange fails, what goes when a token ends. See `gcp`, `acr` and `github`.
+//! Clouds whose identities are exchanged for tokens, and the scenes that are played with each of them: what arrives,
+//! what stays when the exchange fails, what goes when a token ends. See `gcp`, `acr` and `github`.
 //!
 //! The clouds are emulations that verify every signature, judged by official clients.
 

@@ -1,5 +1,5 @@
-//! Identities at Google: keys of service accounts, ServiceAccounts of the cluster by workload identity federation, and the
-//! metadata server.
+//! Identities at Google: keys of service accounts, ServiceAccounts of the cluster by workload identity federation, and
+//! the metadata server.
 
 use std::time::Duration;
 

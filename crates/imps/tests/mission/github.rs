@@ -50,7 +50,8 @@ impl Ghcr {
         Some(Self { github, wire: Wire::to(&github.endpoint()).await.unwrap() })
     }
 
-    /// A new App that is installed with these permissions, and what a source Secret says of it but for the installation.
+    /// A new App that is installed with these permissions, and what a source Secret says of it but for the
+    /// installation.
     async fn app(&self, owner: Owner<'_>, permissions: Value) -> (App, u64, Fields) {
         let app = self.github.make_app().await.unwrap();
         let key = self.github.make_key(&app).await.unwrap();

@@ -1,5 +1,5 @@
-//! `examples/registry-creds` on a cluster with its controllers, step by step as its README says: three registries, every
-//! namespace, a ServiceAccount that names all three, a rotation, and namespaces that opt out.
+//! `examples/registry-creds` on a cluster with its controllers, step by step as its README says: three registries,
+//! every namespace, a ServiceAccount that names all three, a rotation, and namespaces that opt out.
 //!
 //! The objects are those of the example; only the identities are ones that the clouds on loopback know.
 

@@ -260,8 +260,8 @@ pub(crate) async fn keyless_is_used<C: Cloud>(cloud: &C, scene: &Scene, fields: 
     cloud.has_token(scene, &shop, &cloud.host(0).await, issued.last().unwrap()).await;
 }
 
-/// Nothing of an identity or a token is seen outside of sources and targets, at any log level: neither where all is well,
-/// nor where it is refused, spoilt, renewed or recalled.
+/// Nothing of an identity or a token is seen outside of sources and targets, at any log level: neither where all is
+/// well, nor where it is refused, spoilt, renewed or recalled.
 pub(crate) async fn nothing_leaks<C: Cloud>(cloud: &C) {
     let Some(mut solo) = Solo::open(&["--log.level", "trace"]).await else { return };
     let scene = &solo.scene;
