@@ -216,8 +216,8 @@ impl Registry {
         pull
     }
 
-    /// Replaces the users, unless a token service knows them. It holds for the next request: the registry reads the file
-    /// anew when it changed.
+    /// Replaces the users, unless a token service knows them. It holds for the next request: the registry reads the
+    /// file anew when it changed.
     pub fn set_users(&self, users: &[Login<'_>]) -> Result<()> {
         // By a rename, so that no request sees half of the file.
         let file = self.scratch_file("htpasswd", &self.htpasswd(users)?)?;

@@ -1,5 +1,5 @@
-//! Sources that are a login in other words than those of docker: for Docker Hub, for any registry, and in the types that
-//! Kubernetes and people have for user names and passwords.
+//! Sources that are a login in other words than those of docker: for Docker Hub, for any registry, and in the types
+//! that Kubernetes and people have for user names and passwords.
 
 use imps_testbed::registry::Settings;
 use imps_testbed::{Login, Pull, Registry};
