@@ -1,5 +1,5 @@
-//! Explicit addresses of APIs, such as private endpoints: encrypted, or on this machine. Who may be sent what there is for
-//! each provider to say.
+//! Explicit addresses of APIs, such as private endpoints: encrypted, or on this machine. Who may be sent what there is
+//! for each provider to say.
 
 use std::net::IpAddr;
 

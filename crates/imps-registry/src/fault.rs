@@ -1,6 +1,6 @@
-//! What the failure of a request means, in words that are ours: of a server's answer only its status, a code from a closed
-//! list and when it wants to be asked again are used. A server that repeats what it was sent, as an error or as a code,
-//! is not listened to.
+//! What the failure of a request means, in words that are ours: of a server's answer only its status, a code from a
+//! closed list and when it wants to be asked again are used. A server that repeats what it was sent, as an error or as
+//! a code, is not listened to.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::outside::in_words;
 /// Clocks that differ by more make servers refuse what we signed.
 const SKEW_MAX: Duration = Duration::from_secs(60);
 
-/// Codes that are shown, by their APIs: RFC 6749 section 5.2 and RFC 8693 section 2.2.2 with what Microsoft and Google add;
-/// google.rpc.Code; distribution/distribution:docs/content/spec/api.md.
+/// Codes that are shown, by their APIs: RFC 6749 section 5.2 and RFC 8693 section 2.2.2 with what Microsoft and Google
+/// add; google.rpc.Code; distribution/distribution:docs/content/spec/api.md.
 const CODES: &[&str] = &[
     "access_denied",
     "admin_policy_enforced",
@@ -112,8 +112,8 @@ impl Partner {
                 format!("{name} fails on the server's side; imps asks again by itself")
             }
             ExchangeFaultClass::Denied if self.by_clock && refused.skew.is_some_and(|skew| skew > SKEW_MAX) => {
-                "the clock of the node that imps runs on differs from that of the server by more than a minute, so that \
-                 what is signed here counts as expired or early there; set it right"
+                "the clock of the node that imps runs on differs from that of the server by more than a minute, so \
+                 that what is signed here counts as expired or early there; set it right"
                     .to_owned()
             }
             ExchangeFaultClass::Denied => (self.advise)(status, &code).to_owned(),

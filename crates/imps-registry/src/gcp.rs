@@ -261,7 +261,8 @@ impl<'a> Login<'a> {
     }
 }
 
-/// Whether only Google can answer there for this API. Other names below `googleapis.com` may be a customer's: buckets are.
+/// Whether only Google can answer there for this API. Other names below `googleapis.com` may be a customer's, as those
+/// of buckets are.
 fn is_googles(endpoint: &Endpoint, service: &str) -> bool {
     let names = ["googleapis.com", "s3nsapis.fr"];
     endpoint.is_loopback() || names.iter().any(|domain| endpoint.host() == format!("{service}.{domain}"))
@@ -273,6 +274,12 @@ fn identity<'a>(at: &'a SecretRef, fields: &Fields<'a>) -> Result<Identity<'a>, 
     let provider = fields.word(WORKLOAD_IDENTITY_PROVIDER, 512)?;
     let account = fields.service_account()?;
     let audience = fields.word(AUDIENCE, 512)?;
+    if audience.is_some_and(|audience| audience.contains("kubernetes.default")) {
+        return flaw(
+            AUDIENCE,
+            "is that of an API server, and such a token must not leave the cluster; give the provider's",
+        );
+    }
     // A key without a value is a failure of whoever filled the Secret, and no wish for another identity.
     if fields.has(KEY_JSON) && text.is_none() {
         return flaw(KEY_JSON, "is empty; fill it in, or remove it to use another identity");

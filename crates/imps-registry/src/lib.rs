@@ -1,5 +1,5 @@
-//! Registry logins out of source Secrets, by themselves or in exchange for an identity: one file per provider, each with
-//! the hosts that it serves, the keys that it reads and its dialogue. Knows HTTP and no Kubernetes.
+//! Registry logins out of source Secrets, by themselves or in exchange for an identity: one file per provider, each
+//! with the hosts that it serves, the keys that it reads and its dialogue. Knows HTTP and no Kubernetes.
 //!
 //! [`read`] says without any IO what a source Secret offers, a login or an exchange; [`exchange`] reads the same Secret
 //! the same way and carries that out. When to do so, and what becomes of the token, is decided in `imps-core`.

@@ -1,5 +1,5 @@
-//! Any registry that takes a user name and a password. A login goes to the registries that its Secret names and never to
-//! one by default, as a password in the wrong hands is one that has to be changed.
+//! Any registry that takes a user name and a password. A login goes to the registries that its Secret names and never
+//! to one by default, as a password in the wrong hands is one that has to be changed.
 
 use imps_core::exchange::Flaw;
 use imps_core::keyring::Keyring;
@@ -52,7 +52,8 @@ impl Provider for Private {
 fn login(fields: &Fields<'_>) -> Result<Offer, Flaw> {
     let registries = fields.registries(REGISTRY, |_| None)?;
     if registries.is_empty() {
-        let problem = "is missing; add it with the host of the registry that the login is for, or docker.io for Docker Hub";
+        let problem = "is missing; add it with the host of the registry that the login is for, or docker.io for \
+                       Docker Hub";
         return Err(Flaw { key: REGISTRY, problem });
     }
     let credential = fields.credential()?;

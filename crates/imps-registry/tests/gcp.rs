@@ -1,4 +1,5 @@
-//! Identities at Google: what their Secrets ask for, and the dialogues, with a cloud in this process that is good or lies.
+//! Identities at Google: what their Secrets ask for, and the dialogues, with a cloud in this process that is good or
+//! lies.
 
 #![allow(clippy::unwrap_used, reason = "a dialogue that cannot be played has failed")]
 
@@ -6,13 +7,13 @@ mod support;
 
 use imps_core::exchange::{ExchangeFaultClass, Keyless};
 use imps_core::name::SecretRef;
-use imps_core::source::{Document, Offer};
+use imps_core::source::Document;
 use imps_registry::read;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::{
-    Asked, Changes, Cloud, NOW, Reply, at, changed, exchanged, flaw, issued, logins, order, registries, rsa,
-    signed, typed,
+    Asked, Changes, Cloud, NOW, Reply, at, changed, exchanged, flaw, issued, logins, order, order_at,
+    registries, rsa, signed, typed,
 };
 
 const TYPE: &str = "images.banzaicloud.io/gcp";
@@ -63,7 +64,8 @@ fn of_iam(token: &str) -> Reply {
 
 #[test]
 fn the_token_is_for_the_hosts_that_are_named() {
-    let hosts = "gcr.io, EU.gcr.io\nus-central1-docker.pkg.dev docker.s3nsregistry.fr europe-docker.pkg.dev/team/images";
+    let hosts =
+        "gcr.io, EU.gcr.io\nus-central1-docker.pkg.dev docker.s3nsregistry.fr europe-docker.pkg.dev/a/images";
     let found = order(&with_key(&[("hosts", Some(hosts))]));
     assert_eq!(
         (found.provider, found.lane.as_str(), found.keyless.clone()),
@@ -74,7 +76,7 @@ fn the_token_is_for_the_hosts_that_are_named() {
         "eu.gcr.io",
         "us-central1-docker.pkg.dev",
         "docker.s3nsregistry.fr",
-        "europe-docker.pkg.dev/team/images",
+        "europe-docker.pkg.dev/a/images",
     ];
     assert_eq!(registries(&found), expected);
 }
@@ -111,9 +113,7 @@ fn without_a_key_another_identity_is_meant() {
     assert_eq!(account.keyless, Some(Keyless::ServiceAccount("puller".into())));
     assert_eq!(account.lane, "gcp/sts");
     let elsewhere = SecretRef::new("other", "gcp");
-    let Some(Ok(Offer::Exchange(other))) = read(&elsewhere, &federated(&[])) else {
-        panic!("it has no flaw")
-    };
+    let other = order_at(&elsewhere, &federated(&[]));
     assert_ne!(other.key, account.key, "the name means another ServiceAccount there");
 }
 
@@ -166,6 +166,7 @@ fn a_flaw_names_the_key_and_quotes_nothing() {
         ("serviceAccountName", ambient(&[("serviceAccountName", Some("canary"))])),
         ("serviceAccountName", with_key(&[("serviceAccountName", Some("canary"))])),
         ("audience", ambient(&[("audience", Some("canary"))])),
+        ("audience", federated(&[("audience", Some("https://kubernetes.default.svc.cluster.local"))])),
         ("impersonate", with_key(&[("impersonate", Some("canary"))])),
         ("impersonate", with_key(&[("impersonate", Some("canary@x/y.z"))])),
         ("impersonate", with_key(&[("impersonate", Some("canary@x.y:z"))])),
@@ -188,7 +189,7 @@ fn a_flaw_names_the_key_and_quotes_nothing() {
 
 #[test]
 fn what_is_allowed_is_not_complained_about() {
-    let gke = "identitynamespace:project.svc.id.goog:https://container.googleapis.com/v1/projects/p/locations/l/clusters/c";
+    let gke = "identitynamespace:p.svc.id.goog:https://container.googleapis.com/v1/projects/p/locations/l/clusters/c";
     for document in [
         with(&[("key.json", Some(&key_json(json!({"private_key": rsa().pkcs1, "token_uri": null}))))]),
         with_key(&[("login", Some("access-token")), ("impersonate", Some(EMAIL))]),
@@ -239,9 +240,7 @@ fn all_that_decides_what_a_token_may_do_is_in_its_key_and_nothing_else() {
     let ambient = order(&with(&[])).key;
     assert_ne!(order(&with(&[("metadataEndpoint", Some("http://127.0.0.1:1"))])).key, ambient);
     assert_ne!(federation, ambient);
-    let Some(Ok(Offer::Exchange(other))) = read(&SecretRef::new("other", "name"), &with(&[])) else {
-        panic!()
-    };
+    let other = order_at(&SecretRef::new("other", "name"), &with(&[]));
     assert_eq!(other.key, ambient, "the identity of imps is one wherever it is asked for");
 }
 
@@ -434,9 +433,9 @@ async fn each_refusal_says_what_to_look_at() {
         ("tokenEndpoint", refused(503, String::new()), Unreachable, "HTTP 503", "by itself"),
         ("stsEndpoint", refused(400, oauth("invalid_target")), Denied, "invalid_target", "number and not the name"),
         ("stsEndpoint", refused(400, oauth("invalid_grant")), Denied, "invalid_grant", "allowed audiences"),
-        ("stsEndpoint", refused(403, oauth("unauthorized_client")), Denied, "unauthorized_client", "attribute condition"),
+        ("stsEndpoint", refused(403, oauth("unauthorized_client")), Denied, "unauthorized_client", "condition"),
         ("metadataEndpoint", refused(404, "canary".into()), Denied, "HTTP 404", "no service account"),
-        ("iamEndpoint", refused(403, google("PERMISSION_DENIED")), Denied, "PERMISSION_DENIED", "serviceAccountTokenCreator"),
+        ("iamEndpoint", refused(403, google("PERMISSION_DENIED")), Denied, "PERMISSION_DENIED", "TokenCreator"),
         ("iamEndpoint", refused(404, google("NOT_FOUND")), Denied, "NOT_FOUND", "look at impersonate"),
         ("iamEndpoint", refused(429, google("RESOURCE_EXHAUSTED")), Throttled, "RESOURCE_EXHAUSTED", "by itself"),
     ];

@@ -4,12 +4,12 @@
 
 mod support;
 
-use imps_core::exchange::{ExchangeKey, Keyless, Order};
+use imps_core::exchange::{ExchangeKey, Keyless};
 use imps_core::name::SecretRef;
-use imps_core::source::{Document, Offer};
+use imps_core::source::Document;
 use imps_registry::{providers, read};
 use proptest::prelude::*;
-use support::{at, changed, document, flaw, order, registries};
+use support::{at, changed, document, flaw, order, order_at, registries};
 
 /// What every Secret here has unless it says otherwise.
 const USUAL: [(&str, &str); 4] = [
@@ -25,14 +25,7 @@ fn with(changes: &support::Changes<'_>) -> Document {
     changed(document(&USUAL), changes)
 }
 
-type Changes<'a> = Vec<(&'static str, Option<&'a str>)>;
-
-fn order_at(at: &SecretRef, document: &Document) -> Order {
-    match read(at, document).expect("the type is known") {
-        Ok(Offer::Exchange(order)) => order,
-        other => panic!("{other:?}"),
-    }
-}
+type Changes<'a> = Vec<support::Change<'a>>;
 
 #[test]
 fn a_secret_as_the_original_operator_reads_it_is_read() {

@@ -1,4 +1,5 @@
-//! What servers can do to those who ask them, whichever provider asks: lie, repeat, send elsewhere, never end, never begin.
+//! What servers can do to those who ask them, whichever provider asks: lie, repeat, send elsewhere, never end, never
+//! begin.
 
 #![allow(clippy::unwrap_used, reason = "a dialogue that cannot be played has failed")]
 

@@ -1,5 +1,5 @@
-//! How an identity at Microsoft Entra becomes the token of a registry: first an access token for registries as such, then
-//! the registry's own refresh token for that (Azure/acr:docs/AAD-OAuth.md), which is the password.
+//! How an identity at Microsoft Entra becomes the token of a registry: first an access token for registries as such,
+//! then the registry's own refresh token for that (Azure/acr:docs/AAD-OAuth.md), which is the password.
 
 use std::env;
 use std::time::Duration;
@@ -49,8 +49,8 @@ static AUTHORITY_PARTNER: Partner = Partner {
         "AADSTS90002" | "AADSTS900023" => "there is no such tenant; look at tenantID and cloud",
         "AADSTS7000112" => "the application is disabled; enable it, or use another clientID",
         "AADSTS70021" | "AADSTS700211" | "AADSTS700212" | "AADSTS700213" => {
-            "no federated credential of clientID fits the ServiceAccount's token; add one with the issuer of the cluster, \
-             the subject system:serviceaccount:NAMESPACE:NAME and the audience api://AzureADTokenExchange"
+            "no federated credential of clientID fits the ServiceAccount's token; add one with the issuer of the \
+             cluster, the subject system:serviceaccount:NAMESPACE:NAME and the audience api://AzureADTokenExchange"
         }
         "AADSTS700024" => {
             "the ServiceAccount's token had expired when it arrived; look at the clocks of the nodes"

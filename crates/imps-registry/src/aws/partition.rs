@@ -150,8 +150,8 @@ pub(crate) fn is_region(text: &str) -> bool {
         && last.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Whether only Amazon can answer there for one of these services, so that an identity that is not the Secret's own may be
-/// shown to it. The end of the name alone would not do: `*.execute-api.REGION.amazonaws.com` is anybody's.
+/// Whether only Amazon can answer there for one of these services, so that an identity that is not the Secret's own may
+/// be shown to it. The end of the name alone would not do: `*.execute-api.REGION.amazonaws.com` is anybody's.
 pub(super) fn is_amazons(endpoint: &Endpoint, services: &[&str], region: &str) -> bool {
     let partition = Partition::of(region);
     let service = [partition.suffix, partition.dual_stack_api].into_iter().find_map(|suffix| {

@@ -1,5 +1,5 @@
-//! How an identity at Google becomes a token: a signed claim, a federated token or the metadata server's word, and then,
-//! where that is asked for, the token of the service account that it takes on.
+//! How an identity at Google becomes a token: a signed claim, a federated token or the metadata server's word, and
+//! then, where that is asked for, the token of the service account that it takes on.
 
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ static TOKEN_PARTNER: Partner = Partner {
     look: "look at tokenEndpoint, at token_uri in key.json, and at the network policies of imps",
     advise: |_, code| match code {
         "invalid_grant" => {
-            "Google does not accept the key: it was deleted, its service account was deleted or disabled, or the clock of \
-             the node is wrong; put in a key that is active"
+            "Google does not accept the key: it was deleted, its service account was deleted or disabled, or the clock \
+             of the node is wrong; put in a key that is active"
         }
         "invalid_client" | "unauthorized_client" | "access_denied" | "disabled_client" | "deleted_client" => {
             "Google does not know the service account of key.json any more; put in the key of one that is active"
@@ -57,12 +57,12 @@ static STS_PARTNER: Partner = Partner {
     look: "look at stsEndpoint and the network policies of imps",
     advise: |_, code| match code {
         "invalid_target" => {
-            "there is no such provider, or it is disabled; look at workloadIdentityProvider, with the number and not the \
-             name of the project"
+            "there is no such provider, or it is disabled; look at workloadIdentityProvider, with the number and not \
+             the name of the project"
         }
         "invalid_grant" | "invalid_token" => {
-            "the provider does not accept the ServiceAccount's token; let its issuer be that of the cluster, its allowed \
-             audiences hold audience, and its key set be up to date"
+            "the provider does not accept the ServiceAccount's token; let its issuer be that of the cluster, its \
+             allowed audiences hold audience, and its key set be up to date"
         }
         "unauthorized_client" | "access_denied" | "PERMISSION_DENIED" => {
             "the provider's attribute condition does not let the ServiceAccount in; change it, or use another \
@@ -91,11 +91,11 @@ static IAM_PARTNER: Partner = Partner {
 
 static METADATA_PARTNER: Partner = Partner {
     name: "the metadata server of Google",
-    look: "imps has an identity at Google only in its cloud and where pods may reach that server; elsewhere add key.json or \
-           workloadIdentityProvider",
+    look: "imps has an identity at Google only in its cloud and where pods may reach that server; elsewhere add \
+           key.json or workloadIdentityProvider",
     advise: |_, _| {
-        "the node or pod of imps has no service account at Google; give it one (workload identity), or add key.json or \
-         workloadIdentityProvider"
+        "the node or pod of imps has no service account at Google; give it one (workload identity), or add key.json \
+         or workloadIdentityProvider"
     },
     passing: &[],
     by_clock: false,

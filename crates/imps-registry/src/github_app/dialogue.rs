@@ -31,16 +31,16 @@ static PARTNER: Partner = Partner {
     look: "look at apiURL (https://HOST/api/v3 for GitHub Enterprise Server) and the network policies of imps",
     advise: |status, _| match status {
         401 => {
-            "GitHub does not accept the App's signature; look at appID and privateKey, which have to belong together, and at \
-             apiURL"
+            "GitHub does not accept the App's signature; look at appID and privateKey, which have to belong together, \
+             and at apiURL"
         }
         403 => "GitHub does not let the App in; look whether its installation is suspended",
         404 => {
             "the App is not installed there; install it, and look at installationID or owner, and at apiURL"
         }
         422 => {
-            "the installation may not read packages; give the App the permission Packages: read-only, and accept that in \
-             the installation"
+            "the installation may not read packages; give the App the permission Packages: read-only, and accept \
+             that in the installation"
         }
         _ => "GitHub refuses; look at the App and its installation",
     },

@@ -72,7 +72,12 @@ pub(crate) type Changes<'a> = [Change<'a>];
 
 /// The order that a Secret without flaw gives.
 pub(crate) fn order(document: &Document) -> Order {
-    match read(&at(), document).expect("the type is known") {
+    order_at(&at(), document)
+}
+
+/// The same, somewhere else.
+pub(crate) fn order_at(at: &SecretRef, document: &Document) -> Order {
+    match read(at, document).expect("the type is known") {
         Ok(Offer::Exchange(order)) => order,
         other => panic!("{other:?}"),
     }
