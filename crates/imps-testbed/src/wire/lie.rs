@@ -99,9 +99,8 @@ fn bend_object(fields: &mut Map<String, Value>, lie: &Lie) {
             (Lie::PastExpiry, name) if is_expiry(name) => *value = instant(value, PAST),
             (Lie::FarFuture, name) if is_expiry(name) => *value = instant(value, FAR_FUTURE),
             (Lie::EmptyList, "authorizationData") => *value = json!([]),
-            (Lie::TokenNotBase64, "authorizationToken" | "refresh_token") => {
-                *value = json!("%% not base64 %%")
-            }
+            (Lie::TokenNotBase64, "authorizationToken") => *value = json!("%% not base64 %%"),
+            (Lie::TokenNotBase64, "refresh_token") => *value = json!("opaque"),
             (Lie::TokenWithoutColon, "authorizationToken") => *value = json!(STANDARD.encode("no colon")),
             _ => bend_value(value, lie),
         }

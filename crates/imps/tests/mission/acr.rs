@@ -6,13 +6,14 @@ use std::time::Duration;
 use imps_testbed::azure::{Application, NOBODY, Policy, REFRESH, TENANT};
 use imps_testbed::cloud::Emulation;
 use imps_testbed::registry::Registry;
-use imps_testbed::wire::Wire;
+use imps_testbed::wire::{Lie, Wire};
 use imps_testbed::{Azure, fresh_name};
 use tokio::sync::OnceCell;
 
 use super::cloud::scenes;
 use super::cloud::{
-    BRIEF_LIFE, Cloud, IMAGE, Identity, PUSHER, available, mounted_token, service_account, trust_cluster,
+    BRIEF_LIFE, Cloud, IMAGE, Identity, PUSHER, ROTATED_LIFE, available, mounted_token, service_account,
+    trust_cluster,
 };
 use super::exchanged::Fields;
 use super::stage::{Scene, Solo};
@@ -42,6 +43,12 @@ impl Acr {
     async fn brief() -> Option<Self> {
         static AZURE: OnceCell<Azure> = OnceCell::const_new();
         Self::on(&AZURE, BRIEF_LIFE).await
+    }
+
+    /// One whose tokens live for [`ROTATED_LIFE`].
+    async fn rotating() -> Option<Self> {
+        static AZURE: OnceCell<Azure> = OnceCell::const_new();
+        Self::on(&AZURE, ROTATED_LIFE).await
     }
 
     async fn on(azure: &'static OnceCell<Azure>, life: Duration) -> Option<Self> {
@@ -238,4 +245,23 @@ async fn the_application_that_the_webhook_of_azure_names_is_used() {
     let fields = Acr::plain(&cloud.host(0).await, &cloud.wire);
     scenes::keyless_is_used(&cloud, &solo.scene, &fields, &application.client).await;
     assert_eq!(cloud.operations(&application).await, ["client-credentials", "exchange"]);
+}
+
+#[tokio::test]
+async fn an_expiry_at_azure_that_makes_no_sense_is_taken_for_a_short_one() {
+    let Some(cloud) = Acr::open().await else { return };
+    let lies = [Lie::TokenNotBase64];
+    scenes::a_senseless_expiry_is_a_short_one(&cloud, &lies).await;
+}
+
+#[tokio::test]
+async fn a_restart_takes_a_token_of_azure_up_in_an_outage() {
+    let Some(cloud) = Acr::open().await else { return };
+    scenes::a_restart_takes_the_token_up(&cloud).await;
+}
+
+#[tokio::test]
+async fn no_pull_fails_while_tokens_of_azure_rotate() {
+    let Some(cloud) = Acr::rotating().await else { return };
+    scenes::no_pull_fails_while_tokens_rotate(&cloud).await;
 }

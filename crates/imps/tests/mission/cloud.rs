@@ -29,6 +29,8 @@ pub(crate) const IMAGE: &str = "shop/checkout:1.0";
 pub(crate) const PUSHER: Login<'_> = Login { user: "pusher", password: "made-up" };
 /// The life of a short token.
 pub(crate) const BRIEF_LIFE: Duration = Duration::from_secs(6);
+/// The life of one that rotates while it is pulled: half of it is longer than a pull on a busy machine.
+pub(crate) const ROTATED_LIFE: Duration = Duration::from_secs(16);
 
 /// A cloud, and a wire of the scene's own to it.
 pub(crate) trait Cloud {

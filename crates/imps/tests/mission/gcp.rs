@@ -8,12 +8,14 @@ use imps_testbed::Pull;
 use imps_testbed::cloud::Emulation;
 use imps_testbed::google::{ACCESS, FEDERATED, PLATFORM, Provider};
 use imps_testbed::registry::Registry;
-use imps_testbed::wire::Wire;
+use imps_testbed::wire::{Lie, Wire};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::cloud::scenes::{self, pull};
-use super::cloud::{BRIEF_LIFE, Cloud, Identity, PUSHER, available, service_account, trust_cluster};
+use super::cloud::{
+    BRIEF_LIFE, Cloud, Identity, PUSHER, ROTATED_LIFE, available, service_account, trust_cluster,
+};
 use super::exchanged::{Fields, names};
 use super::stage::{Scene, Solo};
 
@@ -37,6 +39,12 @@ impl Gcp {
     async fn brief() -> Option<Self> {
         static GOOGLE: OnceCell<Google> = OnceCell::const_new();
         Self::on(&GOOGLE, BRIEF_LIFE).await
+    }
+
+    /// One whose tokens live for [`ROTATED_LIFE`].
+    async fn rotating() -> Option<Self> {
+        static GOOGLE: OnceCell<Google> = OnceCell::const_new();
+        Self::on(&GOOGLE, ROTATED_LIFE).await
     }
 
     async fn on(google: &'static OnceCell<Google>, life: Duration) -> Option<Self> {
@@ -239,4 +247,23 @@ async fn the_account_of_the_machine_is_used_where_there_is_no_other() {
     cloud.google.set_machine(Some(&email), &[PLATFORM]).await.unwrap();
     scenes::keyless_is_used(&cloud, &solo.scene, &cloud.ambient().await, &email).await;
     assert_eq!(cloud.operations(&email).await, ["metadata-token"]);
+}
+
+#[tokio::test]
+async fn an_expiry_at_google_that_makes_no_sense_is_taken_for_a_short_one() {
+    let Some(cloud) = Gcp::open().await else { return };
+    let lies = [Lie::NoExpiry, Lie::PastExpiry, Lie::FarFuture];
+    scenes::a_senseless_expiry_is_a_short_one(&cloud, &lies).await;
+}
+
+#[tokio::test]
+async fn a_restart_takes_a_token_of_google_up_in_an_outage() {
+    let Some(cloud) = Gcp::open().await else { return };
+    scenes::a_restart_takes_the_token_up(&cloud).await;
+}
+
+#[tokio::test]
+async fn no_pull_fails_while_tokens_of_google_rotate() {
+    let Some(cloud) = Gcp::rotating().await else { return };
+    scenes::no_pull_fails_while_tokens_rotate(&cloud).await;
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use imps_testbed::cloud::Emulation;
 use imps_testbed::github::{App, INSTALLATION, Owner};
 use imps_testbed::registry::Registry;
-use imps_testbed::wire::Wire;
+use imps_testbed::wire::{Lie, Wire};
 use imps_testbed::{Github, fresh_name};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::cloud::scenes;
-use super::cloud::{BRIEF_LIFE, Cloud, IMAGE, Identity, PUSHER, available};
+use super::cloud::{BRIEF_LIFE, Cloud, IMAGE, Identity, PUSHER, ROTATED_LIFE, available};
 use super::exchanged::{Fields, names, source_of, stands};
 use super::stage::Scene;
 
@@ -37,6 +37,12 @@ impl Ghcr {
         Self::on(&GITHUB, BRIEF_LIFE).await
     }
 
+    /// One whose tokens live for [`ROTATED_LIFE`].
+    async fn rotating() -> Option<Self> {
+        static GITHUB: OnceCell<Github> = OnceCell::const_new();
+        Self::on(&GITHUB, ROTATED_LIFE).await
+    }
+
     async fn on(github: &'static OnceCell<Github>, life: Duration) -> Option<Self> {
         if !available(Github::available()) {
             return None;
@@ -50,8 +56,7 @@ impl Ghcr {
         Some(Self { github, wire: Wire::to(&github.endpoint()).await.unwrap() })
     }
 
-    /// A new App that is installed with these permissions, and what a source Secret says of it but for the
-    /// installation.
+    /// A new App that is installed with these permissions, its installation, and what else a source Secret says of it.
     async fn app(&self, owner: Owner<'_>, permissions: Value) -> (App, u64, Fields) {
         let app = self.github.make_app().await.unwrap();
         let key = self.github.make_key(&app).await.unwrap();
@@ -185,4 +190,23 @@ async fn an_installation_is_found_by_its_owner_and_asked_for_packages_only() {
         assert_eq!(token.about["permissions"], json!({"packages": "read"}));
         cloud.has_token(&scene, &shop, host, &token).await;
     }
+}
+
+#[tokio::test]
+async fn an_expiry_at_github_that_makes_no_sense_is_taken_for_a_short_one() {
+    let Some(cloud) = Ghcr::open().await else { return };
+    let lies = [Lie::NoExpiry, Lie::PastExpiry];
+    scenes::a_senseless_expiry_is_a_short_one(&cloud, &lies).await;
+}
+
+#[tokio::test]
+async fn a_restart_takes_a_token_of_github_up_in_an_outage() {
+    let Some(cloud) = Ghcr::open().await else { return };
+    scenes::a_restart_takes_the_token_up(&cloud).await;
+}
+
+#[tokio::test]
+async fn no_pull_fails_while_tokens_of_github_rotate() {
+    let Some(cloud) = Ghcr::rotating().await else { return };
+    scenes::no_pull_fails_while_tokens_rotate(&cloud).await;
 }

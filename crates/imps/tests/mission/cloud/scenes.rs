@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use imps_testbed::Pull;
 use imps_testbed::wire::{Lie, Mode};
+use imps_testbed::{Pull, Registry};
 use kube::ResourceExt;
 use serde_json::json;
 
@@ -14,7 +14,7 @@ use crate::mission::exchanged::{
 };
 use crate::mission::read::{content, registries, version};
 use crate::mission::stage::{Scene, Solo};
-use crate::mission::wait::{always, eventually, within};
+use crate::mission::wait::{always, eventually, say, within};
 
 /// How far a time may be off in a busy minute.
 const SLACK_SECONDS: i64 = 60;
@@ -60,7 +60,7 @@ pub(crate) async fn one_request_fills_all_namespaces<C: Cloud>(cloud: &C, life: 
 
 /// A client pulls with what imps writes, and not with what it writes for a wrong identity.
 pub(crate) async fn a_client_pulls<C: Cloud>(cloud: &C) {
-    if let Err(missing) = imps_testbed::Registry::available() {
+    if let Err(missing) = Registry::available() {
         return missing.skip_or_fail();
     }
     let Some(scene) = Scene::open().await else { return };
@@ -93,7 +93,7 @@ pub(crate) async fn a_client_pulls<C: Cloud>(cloud: &C) {
 }
 
 /// Pulls with what the target in the namespace holds now.
-pub(crate) async fn pull(scene: &Scene, registry: &imps_testbed::Registry, namespace: &str) -> Pull {
+pub(crate) async fn pull(scene: &Scene, registry: &Registry, namespace: &str) -> Pull {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.json");
     let secret = scene.target(namespace).await.expect("the target is there");
@@ -260,6 +260,85 @@ pub(crate) async fn keyless_is_used<C: Cloud>(cloud: &C, scene: &Scene, fields: 
     cloud.has_token(scene, &shop, &cloud.host(0).await, issued.last().unwrap()).await;
 }
 
+/// An expiry that makes no sense is taken for a short one, and said so.
+pub(crate) async fn a_senseless_expiry_is_a_short_one<C: Cloud>(cloud: &C, lies: &[Lie]) {
+    let Some(scene) = Scene::open().await else { return };
+    let identity = cloud.identity().await;
+    let words: Vec<String> = (0..lies.len()).map(|number| format!("lie{number}")).collect();
+    let mut wires = Vec::new();
+    for (number, (lie, word)) in lies.iter().zip(&words).enumerate() {
+        let wire = cloud.another_wire().await;
+        wire.set(Mode::Lie(lie.clone()));
+        cloud.fields(&identity, &cloud.host(number).await, &wire).write(&scene, word).await;
+        wires.push(wire);
+    }
+    let shop = scene.namespace("shop", json!({})).await;
+    let sources: Vec<&str> = words.iter().map(String::as_str).collect();
+    let grant = scene.grant("g", &sources, names(&[&shop])).await;
+    let status = scene.ready_in(&grant, &[&shop]).await;
+    for (lie, word) in lies.iter().zip(&words) {
+        let (life, said) = if *lie == Lie::FarFuture {
+            (24 * 3600, "")
+        } else {
+            (1200, "gave no usable expiry; 20 minutes are assumed")
+        };
+        let source = source_of(&status, word);
+        assert!(stands(&status, word, "Ready", "", said), "{lie:?}: {source:#}");
+        let expiry = seconds_until(&source["expiresAt"]);
+        assert!((life - 20..=life + 1).contains(&expiry), "{lie:?} expires in {expiry} s");
+    }
+}
+
+/// A restart in an outage loses nothing: the token that a target holds is taken up, without a request.
+pub(crate) async fn a_restart_takes_the_token_up<C: Cloud>(cloud: &C) {
+    let Some(mut solo) = Solo::open(&[]).await else { return };
+    let scene = &solo.scene;
+    let identity = cloud.identity().await;
+    let host = cloud.host(0).await;
+    cloud.usual(&identity).await.write(scene, "hub").await;
+    let shop = scene.namespace("shop", json!({})).await;
+    let late = scene.name("late");
+    let grant = scene.grant("g", &["hub"], names(&[&shop, &late])).await;
+    scene.ready_in(&grant, &[&shop]).await;
+    let token = cloud.issued_to(&identity.principal).await.pop().unwrap();
+    let before = version(&cloud.has_token(scene, &shop, &host, &token).await);
+    let seen = cloud.wire().seen();
+
+    cloud.wire().set(Mode::Refuse);
+    solo.crash_and_restart().await;
+    let scene = &solo.scene;
+    scene.namespace("late", json!({})).await;
+    cloud.has_token(scene, &late, &host, &token).await;
+    scene.ready_in(&grant, &[&late, &shop]).await;
+    assert_eq!(version(&scene.target(&shop).await.unwrap()), before);
+    assert_eq!(cloud.wire().seen(), seen, "nobody was asked");
+}
+
+/// Tokens come and go, and no pull fails meanwhile: the registry lets each token in until it ends, and no longer. The
+/// cloud gives tokens [`ROTATED_LIFE`].
+pub(crate) async fn no_pull_fails_while_tokens_rotate<C: Cloud>(cloud: &C) {
+    const ROTATIONS: usize = 4;
+    if let Err(missing) = Registry::available() {
+        return missing.skip_or_fail();
+    }
+    let Some(scene) = Scene::open().await else { return };
+    let host = cloud.host(0).await;
+    let registry = cloud.start_registry(&host).await;
+    let identity = cloud.identity().await;
+    cloud.usual(&identity).await.write(&scene, "hub").await;
+    let shop = scene.namespace("shop", json!({})).await;
+    let grant = scene.grant("g", &["hub"], names(&[&shop])).await;
+    scene.ready_in(&grant, &[&shop]).await;
+    let (mut pulls, mut issued) = (0, Vec::new());
+    while issued.len() <= ROTATIONS {
+        assert_eq!(pull(&scene, &registry, &shop).await, Pull::Pulled, "after {pulls} pulls");
+        pulls += 1;
+        issued = cloud.issued_to(&identity.principal).await;
+    }
+    assert!(issued[0].expires < SystemTime::now(), "the first token is not worth anything any more");
+    say(&format!("{}: {pulls} pulls with {ROTATIONS} rotations", C::PROVIDER));
+}
+
 /// Nothing of an identity or a token is seen outside of sources and targets, at any log level: neither where all is
 /// well, nor where it is refused, spoilt, renewed or recalled.
 pub(crate) async fn nothing_leaks<C: Cloud>(cloud: &C) {
@@ -307,14 +386,15 @@ pub(crate) async fn nothing_leaks<C: Cloud>(cloud: &C) {
     }
     solo.crash_and_restart().await;
     let scene = &solo.scene;
-    let before = cloud.issued_to(&identity.principal).await.len();
+    let host = cloud.host(0).await;
+    let held = async || cloud.token(&scene.target(&shop).await.unwrap(), &host);
+    let before = held().await;
     touch(scene, "right").await;
-    let token = eventually("a token after the restart", async || {
-        let issued = cloud.issued_to(&identity.principal).await;
-        if issued.len() > before { Ok(issued.last().unwrap().clone()) } else { Err("none".to_owned()) }
+    eventually("another token after the restart", async || match held().await {
+        now if now == before => Err("still the one before".to_owned()),
+        _ => Ok(()),
     })
     .await;
-    cloud.has_token(scene, &shop, &cloud.host(0).await, &token).await;
 
     let mut canaries = vec![flaw, tell_tale(&identity.secret), tell_tale(&identity.wrong_secret)];
     // Those on the way to a token too.
