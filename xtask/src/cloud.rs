@@ -1,7 +1,7 @@
 //! The Python environment of the emulated cloud, which some tests need.
 
 use anyhow::{Context, Result};
-use imps_testbed::aws::environment;
+use imps_testbed::cloud::environment;
 
 use crate::console::Console;
 

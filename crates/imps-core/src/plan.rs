@@ -277,7 +277,8 @@ impl<'a> Draft<'a> {
             let advice = "no source has a usable credential; see status.sources";
             return self.note(wish, TargetState::troubled(Reason::NoCredentials, advice));
         }
-        if held.as_ref().is_some_and(|(_, holding)| !holding.deleting) {
+        // What is not ours yet is named by no ServiceAccount before it is.
+        if held_by_imps && held.as_ref().is_some_and(|(_, holding)| !holding.deleting) {
             self.given.push((room, wish.grant));
         }
         let sealed = match room.payload() {
@@ -319,6 +320,9 @@ impl<'a> Draft<'a> {
                 (false, true) => Because::Drifted,
                 (false, false) => Because::Changed,
             };
+            if because == Because::Adopted {
+                self.given.push((room, wish.grant));
+            }
             self.step(Action::Update(owned.clone(), sealed.clone()), wish, because);
         }
         if holding.legacy_copy && !holding.immutable {
@@ -462,18 +466,16 @@ fn foreign_advice(namespace: &NamespaceName, name: &SecretName, holding: &Holdin
     let plain = |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(64).collect() };
     let (what, remedy) = match &holding.owner {
         Owner::Other { secret_type, .. } if secret_type != holding::TARGET_TYPE => {
-            let remedy = "a Secret's type cannot be changed: delete it, and imps makes its own".to_owned();
-            (format!("a Secret of type {}", plain(secret_type)), remedy)
+            let remedy = "its type cannot be changed, so delete it and a new one is made";
+            (format!("a Secret of type {} that imps did not make", plain(secret_type)), remedy)
         }
         Owner::Other { controller: Some(controller), .. } => {
-            let remedy = format!("end that, or annotate the Secret with the name {}", grant.identity.name);
+            let remedy = "end that, or let this one Secret be taken over by an annotation on it";
             (format!("a Secret that {} controls", plain(controller)), remedy)
         }
-        _ if grant.template.adopt => {
-            ("a Secret that is also a source".to_owned(), "it cannot be both".to_owned())
-        }
+        _ if grant.template.adopt => ("a Secret that is also a source".to_owned(), "it cannot be both"),
         _ => {
-            let remedy = "delete it, or let it be taken over with spec.target.secret.adopt".to_owned();
+            let remedy = "delete it, or let it be taken over with spec.target.secret.adopt";
             ("a Secret that imps did not make".to_owned(), remedy)
         }
     };

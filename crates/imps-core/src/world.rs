@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use crate::account::{Account, Edit, Ledger};
 use crate::census::{Pod, PodCensus, PodUid};
-use crate::exchange::{ExchangeFault, ExchangeKey, Flaw, Issued, KeylessAllowed, Order};
+use crate::exchange::{ExchangeFault, ExchangeKey, Flaw, Issued, KeylessAllowed};
 use crate::grant::{Grant, Identity, Verdict};
 use crate::holding::{Holding, Owner, Sighting, Version};
 use crate::name::{AccountName, AccountRef, NamespaceName, SecretName, SecretRef, Uid};
 use crate::reason::Fault;
 use crate::refresh::{LIFETIME_MAX, Lease};
 use crate::selector::{NamePattern, Tags};
-use crate::source::{Document, Source, Trouble};
+use crate::source::{Document, Offer, Source, Trouble};
 
 pub mod calendar;
 pub mod exchanges;
@@ -207,17 +207,17 @@ pub enum Selection {
     Unknown,
 }
 
-/// How a source Secret that some provider reads becomes an order; none when no provider does. It is an argument, as the
-/// core knows no provider.
-pub type ReadOrder = fn(&SecretRef, &Document) -> Option<Result<Order, Flaw>>;
+/// What a source Secret that some provider reads has to offer; none when no provider reads it. It is an argument, as
+/// the core knows no provider.
+pub type ReadOffer = fn(&SecretRef, &Document) -> Option<Result<Offer, Flaw>>;
 
 /// What a world is made with.
 #[derive(Clone, Debug)]
 pub struct Terms {
     /// A source Secret that vanishes keeps its credentials for so long.
     pub missing_source_grace: Duration,
-    /// See [`ReadOrder`].
-    pub read_order: ReadOrder,
+    /// See [`ReadOffer`].
+    pub read_offer: ReadOffer,
     /// Whose identity may be used for Secrets that bring none.
     pub keyless: KeylessAllowed,
     /// The wall clock at the start, in seconds since 1970. Lives are counted on the monotonic clock; this one is for
@@ -230,7 +230,7 @@ impl Default for Terms {
     fn default() -> Self {
         Self {
             missing_source_grace: Duration::ZERO,
-            read_order: |_, _| None,
+            read_offer: |_, _| None,
             keyless: KeylessAllowed::default(),
             wall_clock: 0.0,
         }
@@ -818,14 +818,17 @@ impl World {
 
     /// A source Secret was shown: it says its credentials itself, or asks for an exchange.
     fn learn_source(&mut self, at: &SecretRef, document: Document, now: Instant, wake: &mut Wake) {
-        let order = match (self.terms.read_order)(at, &document) {
-            Some(Ok(order)) if self.terms.keyless.covers(order.keyless.as_ref()) => order,
+        let order = match (self.terms.read_offer)(at, &document) {
+            Some(Ok(Offer::Exchange(order))) if self.terms.keyless.covers(order.keyless.as_ref()) => order,
             other => {
                 self.exchanges.withdraw(at);
                 let trouble = match other {
                     None => return self.with_source(at, wake, |source| source.read(&document)),
+                    Some(Ok(Offer::Login(keyring))) => {
+                        return self.with_source(at, wake, |source| source.accept(&document, keyring));
+                    }
                     Some(Err(flaw)) => Trouble::Flawed(flaw),
-                    Some(Ok(order)) => {
+                    Some(Ok(Offer::Exchange(order))) => {
                         Trouble::KeylessForbidden(order.keyless.expect("what needs no leave is covered"))
                     }
                 };

@@ -103,9 +103,9 @@ pub(crate) struct OperationArgs {
     pub(crate) missing_source_grace: u64,
     /// Whose identity may be used for a source Secret without keys; nobody's, when not given
     ///
-    /// With "ambient", whoever may write a source Secret borrows the identity of imps itself: its IAM role for service
-    /// accounts, its EKS Pod Identity, or the instance profile of its node. With "service-account", a source Secret
-    /// can name a ServiceAccount of its own namespace, whose token is then exchanged.
+    /// With "ambient", whoever may write a source Secret borrows the identity of imps itself: the one that the cloud
+    /// gives its pod, or else its node. With "service-account", a source Secret can name a ServiceAccount of its own
+    /// namespace, whose token is then exchanged.
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     pub(crate) keyless: Vec<KeylessKind>,
     /// How much to say: error, warn, info, debug or trace (panic and fatal mean error)

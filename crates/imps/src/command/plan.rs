@@ -136,7 +136,7 @@ impl<'a> Manifests<'a> {
     /// ever reported back as carried out, so each is what would be done first.
     fn play(self) -> page::Page {
         let now = Instant::now();
-        let terms = Terms { read_order: imps_registry::read, keyless: EVERYBODY, ..Terms::default() };
+        let terms = Terms { read_offer: imps_registry::read, keyless: EVERYBODY, ..Terms::default() };
         let (mut controller, effects) = Controller::new(terms, None, now);
         let mut plans: BTreeMap<NamespaceName, Plan> = BTreeMap::new();
         let mut pending = effects;

@@ -65,7 +65,7 @@ impl Crank {
         let clock = Clock::now();
         let terms = Terms {
             missing_source_grace: settings.missing_source_grace,
-            read_order: imps_registry::read,
+            read_offer: imps_registry::read,
             keyless: settings.keyless,
             wall_clock: clock.unix_seconds(),
         };
