@@ -53,6 +53,14 @@ const PRIVATE: Provider =
 const AZURE: Provider =
     Provider { title: "Azure Container Registry", flag: "acr-secret-name", secret: "acr-secret" };
 
+/// In no version of the tool: an article that many follow has these variables, and Secrets of that name.
+const HUB: Provider = Provider { title: "Docker Hub", flag: "", secret: "dockerhub-secret" };
+const HUB_USER: &str = "DOCKER_USER";
+const HUB_PASSWORD: &str = "DOCKER_PASSWORD";
+/// Likewise.
+const FABLED_GCR: &str = "GCR_URL";
+const FABLED_GCR_KEY: &str = "GCR_APPLICATION_DEFAULT_CREDENTIALS";
+
 /// Whether a container is the tool. The other project of that name is not.
 pub(super) fn is_it(container: Container<'_>) -> bool {
     let by_name = container.image_name() == IMAGE && !super::alexellis::is_it(container);
@@ -60,9 +68,9 @@ pub(super) fn is_it(container: Container<'_>) -> bool {
 }
 
 /// The names of the Secrets that it writes.
-pub(super) fn secret_names(container: Container<'_>, objects: Objects<'_>) -> [String; 4] {
+pub(super) fn secret_names(container: Container<'_>, objects: Objects<'_>) -> [String; 5] {
     let settings = container.settings(objects);
-    [&ECR, &GCR_SECRET, &PRIVATE, &AZURE].map(|provider| provider.secret_name(&settings))
+    [&ECR, &GCR_SECRET, &PRIVATE, &AZURE, &HUB].map(|provider| provider.secret_name(&settings))
 }
 
 /// Reads one deployment of it.
@@ -75,6 +83,7 @@ pub(super) fn leave(objects: Objects<'_>, container: Container<'_>, departure: &
     reading.gcr();
     reading.private();
     reading.azure();
+    reading.hub();
     reading.end();
 }
 
@@ -193,7 +202,7 @@ impl<'a> Reading<'a, '_> {
 
     fn gcr(&mut self) {
         let name = GCR_SECRET.secret_name(&self.settings);
-        let url = self.given("gcrurl", "gcr-url");
+        let url = self.given("gcrurl", "gcr-url").or_else(|| self.fabled(FABLED_GCR));
         let host = match &url {
             None => Content::Plain(host_of(GCR)),
             Some(held) => match held.plain() {
@@ -202,7 +211,8 @@ impl<'a> Reading<'a, '_> {
             },
         };
         let mut fields = vec![Field { key: "hosts", value: host }];
-        let key = self.container.file(self.objects, GCLOUD, GCLOUD_FILE);
+        let file = self.container.file(self.objects, GCLOUD, GCLOUD_FILE);
+        let key = file.or_else(|| self.fabled(FABLED_GCR_KEY));
         let holds_login =
             self.objects.secrets_named(&name).any(|(_, secret)| text(secret, "/type") == OLD_DOCKER_CONFIG);
         match key {
@@ -274,6 +284,26 @@ impl<'a> Reading<'a, '_> {
                 provided("acr"),
             ));
         }
+    }
+
+    /// What was meant by whoever followed the article.
+    fn hub(&mut self) {
+        let (user, password) = (self.fabled(HUB_USER), self.fabled(HUB_PASSWORD));
+        if let (Some(user), Some(password)) = (user, password) {
+            self.served.push(HUB.title);
+            let fields = vec![kept("username", user), kept("password", password)];
+            self.carry_over(HUB.secret, provided("docker-hub"), fields);
+        }
+    }
+
+    /// A variable that no version of the tool reads, though users were told so.
+    fn fabled(&mut self, name: &str) -> Option<Held> {
+        let held = self.given(name, "")?;
+        self.departure.problems.push(format!(
+            "{} sets {name}, which no version of the tool reads: what is made of it here is new to the cluster",
+            self.workload().title()
+        ));
+        Some(held)
     }
 
     fn login(
@@ -573,6 +603,54 @@ mod tests {
         let names = |flag: &str| with(json!({"args": [flag]}), |objects, c| secret_names(c, objects));
         assert_eq!(names("--aws-secret-name=mine")[0], "mine");
         assert_eq!(names("--aws-secret-name=$(reboot)")[0], "awsecr-cred");
-        assert_eq!(names(""), ["awsecr-cred", "gcr-secret", "dpr-secret", "acr-secret"]);
+        assert_eq!(names(""), ["awsecr-cred", "gcr-secret", "dpr-secret", "acr-secret", "dockerhub-secret"]);
+    }
+
+    /// What is made of a login of Google with this content, and what cannot be.
+    fn google(key: Option<&str>, complete: bool) -> Departure {
+        let key = key.map(|key| {
+            json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "gcr", "namespace": "kube-system"},
+                "stringData": {GCLOUD_FILE: key},
+            })
+        });
+        let all: Vec<serde_json::Value> = [json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "creds"},
+            "spec": {"template": {"spec": {
+                "containers": [{
+                    "image": "registry-creds", "env": [{"name": "gcrurl", "value": "https://eu.gcr.io/"}],
+                    "volumeMounts": [{"name": "gcr", "mountPath": "/.config/gcloud"}],
+                }],
+                "volumes": [{"name": "gcr", "secret": {"secretName": "gcr"}}],
+            }}},
+        })]
+        .into_iter()
+        .chain(key)
+        .collect();
+        let objects = Objects { all: &all, namespace: "kube-system", complete };
+        let container = objects.workloads().flat_map(Workload::containers).next().unwrap();
+        let mut departure = Departure::default();
+        leave(objects, container, &mut departure);
+        departure
+    }
+
+    #[test]
+    fn a_service_account_of_google_is_carried_over_and_a_person_is_not() {
+        let carried = google(Some(r#"{"type": "service_account", "client_email": "a@b"}"#), true);
+        let document = carried.sources[0].document().unwrap();
+        assert_eq!(document.data["hosts"].as_slice(), b"eu.gcr.io");
+        assert!(document.data["key.json"].starts_with(br#"{"type": "service_account""#));
+        assert_eq!(carried.names().collect::<Vec<_>>(), ["gcr-secret"]);
+        for (login, what) in [
+            (r#"{"type": "authorized_user"}"#, "of the type authorized_user"),
+            ("no json", "no JSON document with a type"),
+        ] {
+            let refused = google(Some(login), true);
+            assert!(refused.sources.is_empty() && refused.grants.is_empty());
+            assert!(refused.left_behind.iter().any(|text| text.contains(what)), "{:?}", refused.left_behind);
+        }
+        // Nothing is known against it.
+        assert!(google(None, false).sources[0].document().is_none());
+        assert!(google(None, true).sources.is_empty() && google(Some("changeme"), true).sources.is_empty());
     }
 }

@@ -420,7 +420,7 @@ mod tests {
         container.settings(objects)
     }
 
-    fn plain<'s>(held: Option<&'s Held>) -> Option<&'s str> {
+    fn plain(held: Option<&Held>) -> Option<&str> {
         held.and_then(Held::plain)
     }
 
