@@ -542,7 +542,7 @@ impl Controller {
     /// Sees to it that a grant that is attached somewhere does not go before imps has let go of it, and that it goes
     /// then.
     fn hold_on(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let Self { world, holds, partings, .. } = self;
+        let Self { world, queue, holds, partings, .. } = self;
         partings.retain(|uid, _| world.room(uid).is_some_and(Room::is_held));
         for room in world.unsettled() {
             let uid = &room.identity().uid;
@@ -550,7 +550,10 @@ impl Controller {
                 Some(wanted) => Some((wanted, 0)),
                 None => {
                     let parting = partings.entry(uid.clone()).or_insert(Parting { left: None, since: now });
-                    parting.is_over(now, world.leftovers(room)).map(|left| (false, left))
+                    // What was under way when it was deleted may still make a Secret.
+                    let settled = room.tally().pending == 0;
+                    let waits = || room.namespaces().any(|namespace| queue.holds(namespace));
+                    parting.is_over(now, world.leftovers(room), settled, waits).map(|left| (false, left))
                 }
             };
             let Some((on, left)) = hold.filter(|_| holds.get(uid).is_none_or(|at| *at <= now)) else {
@@ -653,12 +656,22 @@ impl Controller {
 
 impl Parting {
     /// Whether the grant may go, and how many Secrets it leaves behind.
-    fn is_over(&mut self, now: Instant, left: Option<usize>) -> Option<usize> {
+    fn is_over(
+        &mut self,
+        now: Instant,
+        left: Option<usize>,
+        settled: bool,
+        waits: impl Fn() -> bool,
+    ) -> Option<usize> {
         if left != self.left {
             (self.left, self.since) = (left, now);
         }
-        let tired = now >= self.since + PARTING_PATIENCE;
-        (left == Some(0) || tired).then(|| left.unwrap_or_default())
+        let mut tired = now >= self.since + PARTING_PATIENCE;
+        if tired && waits() {
+            // Nothing was tried yet: other work came first.
+            (self.since, tired) = (now, false);
+        }
+        (left == Some(0) && settled || tired).then(|| left.unwrap_or_default())
     }
 }
 
