@@ -209,7 +209,7 @@ async fn settle(herald: &Herald, hold: Hold) -> Event {
         let left = hold.left;
         tracing::warn!(
             imagepullsecret = %name, left,
-            "gives up on Secrets that cannot be taken away; Kubernetes deletes them, ServiceAccounts may name them still"
+            "gives up on Secrets that will not go; Kubernetes deletes them, ServiceAccounts may still name them"
         );
     }
     let result = herald.hold(&hold).await;
