@@ -65,6 +65,23 @@ pub struct TargetConfig {
     /// Exclude names namespaces that never get the Secret, whatever else selects them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclude: Option<Exclude>,
+    /// ServiceAccounts of the selected namespaces that the Secret is attached to: their imagePullSecrets get its name,
+    /// so that pods which are created afterwards pull with it. None unless given.
+    #[serde(default, skip_serializing_if = "ServiceAccountSelector::is_empty")]
+    pub service_accounts: ServiceAccountSelector,
+}
+
+/// Selects ServiceAccounts by name; the others are left as they are.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
+pub struct ServiceAccountSelector {
+    /// Names of ServiceAccounts; a * stands for any characters. The usual ones are "default" and "*".
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 253)))]
+    #[x_kube(
+        validation = Rule::new("self.all(name, name.matches('^[-.a-z0-9*]+$'))")
+            .message("a ServiceAccount's name has lower-case letters, digits, - and ., and * stands for any characters")
+    )]
+    pub names: Vec<String>,
 }
 
 /// The Secret that is written into each selected namespace.
@@ -78,6 +95,11 @@ pub struct TargetSecretConfig {
     /// Annotations are put on the Secret. Those that begin with images.banzaicloud.io/ belong to imps and are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// Adopt takes over Secrets that stand at this name already, in place: what is in them is replaced, and they go
+    /// with this object. Only Secrets of type kubernetes.io/dockerconfigjson that no other controller keeps and that
+    /// are no source.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub adopt: bool,
 }
 
 /// Selects namespaces; any rule suffices.
@@ -186,6 +208,21 @@ pub struct ImagePullSecretStatus {
     /// values of it until nothing is left there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secret_names: Vec<String>,
+    /// ServiceAccounts that the Secret is or may be attached to; absent when it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "service_accounts")]
+    pub service_accounts: Option<ServiceAccountStatus>,
+}
+
+/// The ServiceAccounts that the Secret is or may be attached to.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+pub struct ServiceAccountStatus {
+    /// Attached is the number of ServiceAccounts that name the Secret because of this object.
+    pub attached: i32,
+    /// Names under which it may be attached: spec.target.serviceAccounts.names, and earlier values until nothing is
+    /// left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
 }
 
 /// One source of credentials.
@@ -284,6 +321,12 @@ impl NamespaceSelector {
     }
 }
 
+impl ServiceAccountSelector {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl ObjectSelector {
     fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -308,6 +351,10 @@ fn integer64(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 
 fn date_time(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "string", "format": "date-time"})
+}
+
+fn service_accounts(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    ServiceAccountStatus::json_schema(generator)
 }
 
 fn target_counts(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {

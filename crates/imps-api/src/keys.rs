@@ -1,5 +1,7 @@
 //! Every name that users see on objects: group, labels, annotations, field managers, reasons of ownership.
 
+use imps_core::grant::OptOut;
+
 /// API group of the custom resource, kept from the original.
 pub const GROUP: &str = "images.banzaicloud.io";
 /// Its version.
@@ -12,6 +14,41 @@ pub const PLURAL: &str = "imagepullsecrets";
 pub const OWNER_UID_LABEL: &str = "images.banzaicloud.io/owner-uid";
 /// Labels and annotations with this prefix belong to imps; a template cannot set them.
 pub const RESERVED_PREFIX: &str = "images.banzaicloud.io/";
+/// Annotation on a Secret that imps did not make: the name of the `ImagePullSecret` that may take it over.
+pub const ADOPT_ANNOTATION: &str = "images.banzaicloud.io/adopt";
+/// Finalizer on an `ImagePullSecret` that is attached to ServiceAccounts: it does not go before it is detached.
+pub const ACCOUNTS_FINALIZER: &str = "images.banzaicloud.io/service-accounts";
+/// Annotations by which a namespace keeps itself from getting anything: ours, and those of the tools that imps
+/// replaces, as their code reads them. The last one stands in no code but in a guide that many have followed.
+pub const OPT_OUTS: &[OptOut] = &[
+    OptOut { key: "images.banzaicloud.io/ignore", values: &["true"], by: "imps" },
+    // alexellis/registry-creds:controllers/secret_reconciler.go
+    OptOut {
+        key: "alexellis.io/registry-creds.ignore",
+        values: &["1", "true"],
+        by: "alexellis/registry-creds",
+    },
+    // titansoft-pte-ltd/imagepullsecret-patcher:main.go
+    OptOut {
+        key: "k8s.titansoft.com/imagepullsecret-patcher-exclude",
+        values: &["true"],
+        by: "titansoft-pte-ltd/imagepullsecret-patcher",
+    },
+    // tamcore/imagepullsecret-patcher:internal/config/config.go
+    OptOut {
+        key: "pborn.eu/imagepullsecret-patcher-exclude",
+        values: &["true"],
+        by: "tamcore/imagepullsecret-patcher",
+    },
+    OptOut {
+        key: "registry-creds/ignore",
+        values: &["1", "true"],
+        by: "guides to upmc-enterprises/registry-creds",
+    },
+];
+/// Group of `ClusterPullSecret`, whose controller is none that would write a Secret again
+/// (alexellis/registry-creds:controllers/secret_reconciler.go only ever creates).
+pub const REGISTRY_CREDS_GROUP: &str = "ops.alexellis.io";
 /// Annotation in which the original kept a zipped copy of each Secret that it wrote, credentials included
 /// (cisco-open/k8s-objectmatcher:patch/annotation.go). imps takes it off what it takes over.
 pub const LEGACY_COPY_ANNOTATION: &str = "banzaicloud.com/last-applied";

@@ -6,11 +6,11 @@ use imps_core::grant::{Grant, Identity, NamespaceTerms, PodTerm, Recipients, Tem
 use imps_core::holding::Version;
 use imps_core::name::{SecretName, SecretRef, Uid, is_dns_label, is_dns_subdomain};
 use imps_core::selector::{NamePattern, Selector, SelectorFault, Tags};
-use imps_core::world::{GrantFact, Lived, Record, Rejection};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use imps_core::world::{GrantFact, Lived, Record, Rejection, Tenure};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 
 use crate::image_pull_secret::{AnnotationSelector, ImagePullSecret, ImagePullSecretStatus};
-use crate::keys::{LEGACY_COPY_ANNOTATION, OWNER_UID_LABEL, RESERVED_PREFIX};
+use crate::keys::{ACCOUNTS_FINALIZER, LEGACY_COPY_ANNOTATION, OPT_OUTS, OWNER_UID_LABEL, RESERVED_PREFIX};
 
 /// Reads an object as the API server shows it. One without a UID (from a file) is known by its name.
 pub fn lower(object: &ImagePullSecret) -> GrantFact {
@@ -29,7 +29,14 @@ pub fn lower(object: &ImagePullSecret) -> GrantFact {
         grant,
         remarks: reader.remarks,
         record: object.status.as_ref().map(record).unwrap_or_default(),
+        tenure: tenure(&object.metadata),
     }
+}
+
+/// What the metadata of an object says about its end.
+pub fn tenure(metadata: &ObjectMeta) -> Tenure {
+    let held = metadata.finalizers.iter().flatten().any(|finalizer| finalizer == ACCOUNTS_FINALIZER);
+    Tenure { held, deleting: metadata.deletion_timestamp.is_some() }
 }
 
 /// What the status remembers of an earlier process.
@@ -50,11 +57,13 @@ fn record(status: &ImagePullSecretStatus) -> Record {
         };
         Some((SecretRef::new(source.namespace.as_str(), source.name.as_str()), lived))
     });
+    let account_names = status.service_accounts.iter().flat_map(|accounts| &accounts.names);
     let ready = status.conditions.iter().find(|condition| condition.kind == "Ready");
     Record {
         registries,
         lives: lives.collect(),
         secret_names: status.secret_names.iter().map(SecretName::new).collect(),
+        account_names: account_names.map(NamePattern::new).collect(),
         ready: ready.map(|condition| (condition.reason.clone(), condition.message.clone())),
     }
 }
@@ -92,6 +101,16 @@ impl Reader {
         let mut labels = self.tags("spec.target.secret.labels", &target.secret.labels, is_label_value);
         labels.insert(OWNER_UID_LABEL.to_owned(), identity.uid.to_string());
         let annotations = self.tags("spec.target.secret.annotations", &target.secret.annotations, |_| true);
+        let accounts = &target.service_accounts.names;
+        for (index, name) in accounts.iter().enumerate() {
+            // A letter in place of the stars: what then is a name is a name with stars in it.
+            if !is_dns_subdomain(&name.replace('*', "x")) {
+                self.reject(
+                    format!("spec.target.serviceAccounts.names[{index}]"),
+                    "not the name of a ServiceAccount, nor a pattern with *".to_owned(),
+                );
+            }
+        }
         let excluded = target.exclude.clone().unwrap_or_default();
         let pods = &target.namespaces_with_pods;
         let pod_labels = self.labels("spec.target.namespacesWithPods.labels", &pods.labels);
@@ -114,12 +133,19 @@ impl Reader {
                 labels: self.labels("spec.target.exclude.labels", &excluded.labels),
                 annotations: self.annotations("spec.target.exclude.annotations", &excluded.annotations),
             },
+            opt_outs: OPT_OUTS,
         };
         Grant {
             identity: identity.clone(),
             sources,
-            template: Template { name: SecretName::new(&target.secret.name), labels, annotations },
+            template: Template {
+                name: SecretName::new(&target.secret.name),
+                labels,
+                annotations,
+                adopt: target.secret.adopt,
+            },
             recipients,
+            accounts: accounts.iter().map(NamePattern::new).collect(),
             suspended: spec.suspend,
         }
     }

@@ -4,7 +4,9 @@ use imps_core::reason::Reason;
 use imps_core::standing::{Judgement, SourceStanding, Standing, Truth};
 use jiff::Timestamp;
 
-use crate::image_pull_secret::{Condition, ImagePullSecretStatus, SourceStatus, TargetCounts, TargetFailure};
+use crate::image_pull_secret::{
+    Condition, ImagePullSecretStatus, ServiceAccountStatus, SourceStatus, TargetCounts, TargetFailure,
+};
 
 /// Renders a status. Times are taken over from `before` where nothing changed, so that the same standing renders to the
 /// same status and needs no write.
@@ -45,6 +47,7 @@ pub fn render(
         targets: Some(counts(standing)),
         failures: standing.failures.iter().map(failure).collect(),
         secret_names: standing.secret_names.iter().map(ToString::to_string).collect(),
+        service_accounts: accounts(standing),
     };
     status.validity_seconds = validity(standing, status.last_successful_reconciliation);
     if ready && before != Some(&status) {
@@ -140,6 +143,11 @@ fn failure(failure: &imps_core::standing::TargetFailure) -> TargetFailure {
         reason: failure.reason.as_str().to_owned(),
         message: failure.message.clone(),
     }
+}
+
+fn accounts(standing: &Standing) -> Option<ServiceAccountStatus> {
+    let names: Vec<String> = standing.account_names.iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| ServiceAccountStatus { attached: count(standing.attached), names })
 }
 
 fn counts(standing: &Standing) -> TargetCounts {

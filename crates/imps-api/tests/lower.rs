@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a manifest that cannot be read has failed")]
 
 use imps_api::{ImagePullSecret, lower};
-use imps_core::grant::Grant;
+use imps_core::grant::{Grant, Verdict};
 use imps_core::name::SecretRef;
+use imps_core::selector::Tags;
 use imps_core::world::GrantFact;
 
 fn read(spec: &str) -> GrantFact {
@@ -30,6 +31,67 @@ fn the_smallest_object_of_the_original_is_understood() {
     assert_eq!((grant.identity.uid.as_str(), grant.identity.generation), ("u-1", 3));
     assert!(grant.sources.is_empty() && grant.recipients.is_empty() && !grant.suspended);
     assert_eq!(grant.template.labels["images.banzaicloud.io/owner-uid"], "u-1");
+}
+
+#[test]
+fn nothing_is_attached_or_adopted_unless_it_is_asked_for() {
+    let silent = grant("{registry: {credentials: []}, target: {secret: {name: pull}}}");
+    assert!(silent.accounts.is_empty() && !silent.template.adopt);
+    let asking = grant(
+        "{registry: {credentials: []}, target: {secret: {name: pull, adopt: true}, \
+         serviceAccounts: {names: [default, ci-*, '*', robot.v2]}}}",
+    );
+    let names: Vec<String> = asking.accounts.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["default", "ci-*", "*", "robot.v2"]);
+    assert!(asking.template.adopt);
+    let problems = problems(
+        "{registry: {credentials: []}, target: {secret: {name: pull}, serviceAccounts: {names: [default, a_b, '']}}}",
+    );
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].starts_with("spec.target.serviceAccounts.names[1]: not the name of"), "{problems:?}");
+}
+
+#[test]
+fn a_namespace_opts_out_by_our_annotation_and_by_those_of_the_tools_that_imps_replaces() {
+    let grant =
+        grant("{registry: {credentials: []}, target: {secret: {name: pull}, namespaces: {labels: [{}]}}}");
+    let decide = |key: &str, value: &str| {
+        let annotations = [(key.to_owned(), value.to_owned())].into();
+        grant.recipients.decide(&"shop".into(), &Tags::new(), &annotations, |_| false)
+    };
+    // key, whether "1" counts too: as the code of each tool reads it
+    for (key, number) in [
+        ("images.banzaicloud.io/ignore", false),
+        ("alexellis.io/registry-creds.ignore", true),
+        ("k8s.titansoft.com/imagepullsecret-patcher-exclude", false),
+        ("pborn.eu/imagepullsecret-patcher-exclude", false),
+        ("registry-creds/ignore", true),
+    ] {
+        assert!(matches!(decide(key, "true"), Verdict::Excluded { .. }), "{key}");
+        assert_eq!(matches!(decide(key, "1"), Verdict::Excluded { .. }), number, "{key}");
+        for value in ["false", "0", ""] {
+            assert!(matches!(decide(key, value), Verdict::Selected(_)), "{key}={value}");
+        }
+    }
+}
+
+#[test]
+fn the_finalizer_and_the_end_of_an_object_are_read() {
+    let object = |metadata: &str| -> GrantFact {
+        let yaml = format!(
+            "apiVersion: images.banzaicloud.io/v1alpha1\nkind: ImagePullSecret\nmetadata: {metadata}\n\
+             spec: {{registry: {{credentials: []}}, target: {{secret: {{name: pull}}}}}}\n"
+        );
+        lower::lower(&serde_saphyr::from_str::<ImagePullSecret>(&yaml).unwrap())
+    };
+    let tenure = object("{name: a, finalizers: [other/one]}").tenure;
+    assert!(!tenure.held && !tenure.deleting);
+    let tenure = object(
+        "{name: a, finalizers: [other/one, images.banzaicloud.io/service-accounts], \
+         deletionTimestamp: '2026-01-01T00:00:00Z'}",
+    )
+    .tenure;
+    assert!(tenure.held && tenure.deleting);
 }
 
 #[test]

@@ -28,6 +28,8 @@ fn standing(truth: Truth) -> Standing {
         managed: vec!["shop".into()],
         managed_more: 2,
         secret_names: Default::default(),
+        account_names: Default::default(),
+        attached: 0,
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use imps_api::keys;
+use imps_core::account::{Change, Edit};
 use imps_core::controller::{Outcome, Written};
 use imps_core::grant::Identity;
 use imps_core::holding::{Owned, TARGET_TYPE, Version};
@@ -17,34 +18,100 @@ use imps_core::plan::{Action, Plan, Step};
 use imps_core::reason::{Fault, FaultClass, Remedy};
 use imps_core::source::Document;
 use imps_core::world::Sealed;
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, PatchOperation, RemoveOperation, ReplaceOperation};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::fault;
 use crate::remit::Remit;
-use crate::view::{DATA_KEY, SourceView, TargetView};
+use crate::view::{AccountView, DATA_KEY, SourceView, TargetView};
 
 /// How long one request may take. The server's own limit is 60 s; a slower answer is of no use to a queue.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Carries a plan out, step by step. A step that fails keeps only those from being tried that depend on it.
 pub async fn apply(client: Client, remit: &Remit, plan: Plan) -> Outcome {
-    let Plan { namespace, steps, opinions: _ } = plan;
-    let api = Api::<TargetView>::namespaced(client, namespace.as_str());
-    let mut results: Vec<(Step, Result<Written, Fault>)> = Vec::with_capacity(steps.len());
-    for step in steps {
-        if step.depends
-            && results.iter().any(|(before, result)| before.grant == step.grant && result.is_err())
-        {
+    let Plan { namespace, give, edits, take, opinions: _ } = plan;
+    let secrets = Api::<TargetView>::namespaced(client.clone(), namespace.as_str());
+    let accounts = Api::<AccountView>::namespaced(client, namespace.as_str());
+    let mut outcome = Outcome::new(namespace);
+    write(&secrets, remit, give, &mut outcome).await;
+    for edit in edits {
+        let Some(edit) = outcome.trim(edit) else { continue };
+        let result = change(&accounts, &edit).await;
+        log_edit(&outcome.namespace, &edit, &result);
+        outcome.edits.push((edit, result));
+    }
+    write(&secrets, remit, take, &mut outcome).await;
+    outcome
+}
+
+async fn write(api: &Api<TargetView>, remit: &Remit, steps: Vec<Step>, outcome: &mut Outcome) {
+    for step in steps.into_iter() {
+        if !outcome.allows(&step) {
             continue;
         }
-        let result = carry_out(&api, remit, &namespace, &step.action).await;
-        let result = result.map_err(|fault| remit.judge(&namespace, fault));
-        log(&namespace, &step, &result);
-        results.push((step, result));
+        let result = carry_out(api, remit, &outcome.namespace, &step.action).await;
+        let result = result.map_err(|fault| remit.judge(&outcome.namespace, fault));
+        log(&outcome.namespace, &step, &result);
+        outcome.results.push((step, result));
     }
-    Outcome { namespace, results }
+}
+
+/// Changes the list of a ServiceAccount in one request, in the version that was seen: whoever wrote it meanwhile makes
+/// the request fail, and nothing of theirs is lost.
+async fn change(api: &Api<AccountView>, edit: &Edit) -> Result<Version, Fault> {
+    let params =
+        PatchParams { field_manager: Some(keys::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let patch = Patch::Json::<()>(list_patch(edit));
+    let answer = within(api.patch_metadata(edit.account.as_str(), &params, &patch)).await?;
+    Ok(Version::parse(answer.metadata.resource_version.as_deref().unwrap_or_default()))
+}
+
+fn list_patch(edit: &Edit) -> json_patch::Patch {
+    let list =
+        |rest: &[&str]| PointerBuf::from_tokens(["imagePullSecrets"].into_iter().chain(rest.iter().copied()));
+    // Writing the version makes the API server compare it: 409 when it is another one by now.
+    let mut operations = vec![PatchOperation::Replace(ReplaceOperation {
+        path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
+        value: json!(edit.version().0.to_string()),
+    })];
+    // From the end, so that no position moves before it is used.
+    operations.extend(
+        edit.removed()
+            .into_iter()
+            .rev()
+            .map(|place| PatchOperation::Remove(RemoveOperation { path: list(&[&place.to_string()]) })),
+    );
+    let mut added = edit.added().map(|name| json!({"name": name.as_str()}));
+    if edit.is_empty_before_adding() {
+        let names: Vec<Value> = added.collect();
+        if !names.is_empty() {
+            operations.push(PatchOperation::Add(AddOperation { path: list(&[]), value: json!(names) }));
+        }
+    } else {
+        let append = |value| PatchOperation::Add(AddOperation { path: list(&["-"]), value });
+        operations.extend(added.by_ref().map(append));
+    }
+    json_patch::Patch(operations)
+}
+
+fn log_edit(namespace: &NamespaceName, edit: &Edit, result: &Result<Version, Fault>) {
+    let account = format!("{namespace}/{}", edit.account);
+    for Change { verb, secret, because, .. } in &edit.changes {
+        let verb = verb.as_str();
+        match result {
+            Ok(_) => tracing::info!(account, %secret, verb, %because, "serviceaccount edited"),
+            Err(fault) if fault.remedy() == Remedy::Replan => {
+                tracing::debug!(account, %secret, verb, %because, %fault, "serviceaccount changed meanwhile");
+            }
+            Err(fault) => {
+                tracing::warn!(account, %secret, verb, %because, %fault, "serviceaccount not edited");
+            }
+        }
+    }
 }
 
 async fn carry_out(

@@ -8,5 +8,6 @@ pub mod pace;
 pub mod remit;
 pub mod report;
 pub mod rules;
+pub mod snapshot;
 pub mod view;
 pub mod watch;

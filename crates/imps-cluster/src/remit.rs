@@ -3,7 +3,6 @@
 //! What is decided is the same for both, as the core knows no difference. Only the requests differ: for one Secret
 //! nothing is asked of the API server but that Secret and its sources.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imps_api::keys;
@@ -11,7 +10,7 @@ use imps_core::grant::{Grant, Identity, NamespaceTerms, Recipients, Template};
 use imps_core::name::{NamespaceName, SecretRef, Uid};
 use imps_core::reason::{Fault, FaultClass};
 use imps_core::selector::NamePattern;
-use imps_core::world::{Fact, GrantFact, Namespace, Record, Stream};
+use imps_core::world::{Fact, GrantFact, Namespace, Record, Stream, Tenure};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -60,13 +59,13 @@ impl Single {
             template: Template {
                 name: target.name.clone(),
                 labels: [(keys::MANAGED_BY_LABEL.to_owned(), keys::MANAGED_BY.to_owned())].into(),
-                annotations: BTreeMap::new(),
+                ..Template::default()
             },
             recipients: Recipients {
                 namespaces: NamespaceTerms { names, ..NamespaceTerms::default() },
                 ..Recipients::default()
             },
-            suspended: false,
+            ..Grant::default()
         };
         Ok(Self { target, grant })
     }
@@ -95,9 +94,12 @@ impl Single {
                 grant: Ok(self.grant.clone()),
                 remarks: Vec::new(),
                 record: Record::default(),
+                tenure: Tenure::default(),
             })),
             Stream::Namespaces => Fact::Namespace(self.target.namespace.clone(), Namespace::default()),
-            Stream::Pods { .. } | Stream::Source(_) | Stream::Targets(_) => return None,
+            Stream::Pods { .. } | Stream::Source(_) | Stream::Targets(_) | Stream::Accounts(_) => {
+                return None;
+            }
         };
         Some(vec![Fact::Relist(stream.clone()), fact, Fact::Listed(stream.clone())])
     }

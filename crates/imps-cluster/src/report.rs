@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use imps_api::{ImagePullSecret, ImagePullSecretStatus, keys, status};
+use imps_core::controller::Hold;
+use imps_core::grant::Identity;
 use imps_core::reason::Fault;
 use imps_core::standing::{Notice, Standing};
 use jiff::Timestamp;
 use json_patch::jsonptr::PointerBuf;
-use json_patch::{AddOperation, PatchOperation, TestOperation};
+use json_patch::{AddOperation, PatchOperation, RemoveOperation, ReplaceOperation, TestOperation};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -17,6 +19,7 @@ use serde_json::json;
 
 use crate::apply::within;
 use crate::remit::Remit;
+use crate::view::GrantView;
 
 mod journal;
 
@@ -66,7 +69,52 @@ impl Herald {
     }
 }
 
+impl Herald {
+    /// Puts our finalizer on an `ImagePullSecret`, or takes it off. Other finalizers stay.
+    pub async fn hold(&self, hold: &Hold) -> Result<(), Fault> {
+        match self {
+            Herald::Cluster(clerk) => clerk.hold(hold).await,
+            // What it keeps is attached to nothing.
+            Herald::Single(_) => Ok(()),
+        }
+    }
+}
+
 impl Clerk {
+    async fn hold(&self, hold: &Hold) -> Result<(), Fault> {
+        let name = hold.identity.name.as_str();
+        let api = Api::<GrantView>::all(self.client.clone());
+        let seen = within(api.get_metadata(name)).await?.metadata;
+        let finalizers = seen.finalizers.unwrap_or_default();
+        let place = finalizers.iter().position(|finalizer| finalizer == keys::ACCOUNTS_FINALIZER);
+        let path = |rest: &str| PointerBuf::from_tokens(["metadata", "finalizers", rest]);
+        let change = match (hold.on, place) {
+            (true, None) if finalizers.is_empty() => PatchOperation::Add(AddOperation {
+                path: PointerBuf::from_tokens(["metadata", "finalizers"]),
+                value: json!([keys::ACCOUNTS_FINALIZER]),
+            }),
+            (true, None) => {
+                PatchOperation::Add(AddOperation { path: path("-"), value: json!(keys::ACCOUNTS_FINALIZER) })
+            }
+            (false, Some(place)) => {
+                PatchOperation::Remove(RemoveOperation { path: path(&place.to_string()) })
+            }
+            _ => return Ok(()),
+        };
+        // This object in this version: another one of the name is none of ours, and no other finalizer gets lost.
+        let patch = json_patch::Patch(vec![
+            same_object(&hold.identity),
+            PatchOperation::Replace(ReplaceOperation {
+                path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
+                value: json!(seen.resource_version),
+            }),
+            change,
+        ]);
+        let params =
+            PatchParams { field_manager: Some(keys::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        within(api.patch_metadata(name, &params, &Patch::Json::<()>(patch))).await.map(drop)
+    }
+
     async fn report(
         &self,
         standing: &Standing,
@@ -113,12 +161,16 @@ impl Clerk {
 /// Replaces the whole status of just this object: fields that no longer apply go, and an object that was deleted and
 /// made anew under the same name is not touched.
 fn replace(standing: &Standing, status: &ImagePullSecretStatus) -> json_patch::Patch {
-    let path = |parts: &[&'static str]| PointerBuf::from_tokens(parts.iter().copied());
     json_patch::Patch(vec![
-        PatchOperation::Test(TestOperation {
-            path: path(&["metadata", "uid"]),
-            value: json!(standing.identity.uid.as_str()),
-        }),
-        PatchOperation::Add(AddOperation { path: path(&["status"]), value: json!(status) }),
+        same_object(&standing.identity),
+        PatchOperation::Add(AddOperation { path: PointerBuf::from_tokens(["status"]), value: json!(status) }),
     ])
+}
+
+/// Fails on an object that was made anew under the same name.
+fn same_object(identity: &Identity) -> PatchOperation {
+    PatchOperation::Test(TestOperation {
+        path: PointerBuf::from_tokens(["metadata", "uid"]),
+        value: json!(identity.uid.as_str()),
+    })
 }

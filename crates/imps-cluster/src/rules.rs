@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imps_api::keys;
 use imps_core::name::{NamespaceName, SecretName, SecretRef};
+use imps_core::selector::NamePattern;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -28,6 +29,10 @@ pub enum Scope {
     ServiceAccounts,
     /// Only where a grant selects by pods.
     Pods,
+    /// The `ImagePullSecret`s, where one is attached to ServiceAccounts.
+    Attached,
+    /// The ServiceAccounts that a Secret is attached to: those of the given names, or all when there is a pattern.
+    Accounts,
 }
 
 /// One right.
@@ -68,6 +73,20 @@ pub const RULES: &[Rule] = &[
         verbs: &["list", "watch"],
         scope: Scope::Cluster,
         why: "find the recipients",
+    },
+    Rule {
+        group: keys::GROUP,
+        resource: keys::PLURAL,
+        verbs: &["get", "patch"],
+        scope: Scope::Attached,
+        why: "a finalizer on what is attached to ServiceAccounts, so that it is detached before it goes",
+    },
+    Rule {
+        group: "",
+        resource: "serviceaccounts",
+        verbs: &["list", "patch", "watch"],
+        scope: Scope::Accounts,
+        why: "attach the targets to ServiceAccounts",
     },
     Rule {
         group: "",
@@ -124,6 +143,15 @@ pub struct Needs {
     pub service_accounts: BTreeSet<(NamespaceName, String)>,
     /// Some grant selects by pods.
     pub pods: bool,
+    /// Names and patterns of the ServiceAccounts that targets are attached to.
+    pub accounts: BTreeSet<NamePattern>,
+}
+
+impl Needs {
+    /// The names of the ServiceAccounts that targets are attached to; none when a pattern may mean any.
+    fn account_names(&self) -> Option<Vec<String>> {
+        self.accounts.iter().map(|pattern| pattern.exact().map(str::to_owned)).collect()
+    }
 }
 
 /// The role for the cluster, and one in each namespace that has sources. `name` is that of all of them.
@@ -137,6 +165,9 @@ pub fn roles(name: &str, needs: &Needs) -> (ClusterRole, Vec<Role>) {
             Scope::Targets if !needs.targets.is_empty() => {
                 rules.push(policy(rule, Some(needs.targets.iter().map(ToString::to_string).collect())));
             }
+            Scope::Attached if !needs.accounts.is_empty() => rules.push(policy(rule, None)),
+            Scope::Accounts if !needs.accounts.is_empty() => rules.push(policy(rule, needs.account_names())),
+            Scope::Attached | Scope::Accounts => {}
             Scope::Pods | Scope::Targets | Scope::Single | Scope::Sources | Scope::ServiceAccounts => {}
         }
     }

@@ -8,8 +8,9 @@ use std::fmt;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use imps_api::keys;
+use imps_core::account::Account;
 use imps_core::holding::{Sighting, Version};
-use imps_core::name::Uid;
+use imps_core::name::{GrantName, Uid};
 use imps_core::selector::Tags;
 use imps_core::source::Document;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
@@ -98,6 +99,23 @@ pub struct TargetView {
     data: BTreeMap<String, Digested>,
 }
 
+/// A ServiceAccount, and of its content only the names of its pull secrets.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountView {
+    #[serde(default, deserialize_with = "lean")]
+    metadata: ObjectMeta,
+    #[serde(default, deserialize_with = "or_default")]
+    image_pull_secrets: Vec<PullSecret>,
+}
+
+/// An entry of that list. One without a name is legal and means nothing.
+#[derive(Clone, Default, Deserialize)]
+struct PullSecret {
+    #[serde(default, deserialize_with = "or_default")]
+    name: String,
+}
+
 /// A source Secret, with its values.
 #[derive(Clone, Deserialize)]
 pub struct SourceView {
@@ -115,6 +133,9 @@ resource!(
     GrantView, keys::KIND, keys::GROUP, keys::VERSION, keys::PLURAL, ClusterResourceScope, metadata_only: false
 );
 resource!(TargetView, "Secret", "", "v1", "secrets", NamespaceResourceScope, metadata_only: false);
+resource!(
+    AccountView, "ServiceAccount", "", "v1", "serviceaccounts", NamespaceResourceScope, metadata_only: false
+);
 resource!(SourceView, "Secret", "", "v1", "secrets", NamespaceResourceScope, metadata_only: false);
 
 /// Metadata without the parts that imps never reads; they are the larger half of most objects.
@@ -178,6 +199,16 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
+impl From<AccountView> for Account {
+    fn from(view: AccountView) -> Self {
+        Self {
+            uid: Uid::new(view.metadata.uid.unwrap_or_default()),
+            version: Version::parse(view.metadata.resource_version.as_deref().unwrap_or_default()),
+            secrets: view.image_pull_secrets.into_iter().map(|entry| entry.name.into()).collect(),
+        }
+    }
+}
+
 impl From<SourceView> for Document {
     fn from(view: SourceView) -> Self {
         Self {
@@ -214,9 +245,13 @@ impl TargetView {
         let is_ours = |api_version: &str, kind: &str| {
             kind == keys::KIND && api_version.split_once('/').is_some_and(|(group, _)| group == keys::GROUP)
         };
-        let owners: Vec<Uid> = metadata
-            .owner_references
-            .unwrap_or_default()
+        let references = metadata.owner_references.unwrap_or_default();
+        let controller = references.iter().find(|owner| {
+            let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+            owner.controller == Some(true) && group != keys::GROUP && group != keys::REGISTRY_CREDS_GROUP
+        });
+        let controller = controller.map(|owner| format!("{} {}", owner.kind, owner.name));
+        let owners: Vec<Uid> = references
             .into_iter()
             .filter(|owner| is_ours(&owner.api_version, &owner.kind))
             .map(|owner| Uid::new(owner.uid))
@@ -241,6 +276,8 @@ impl TargetView {
             legacy_copy: annotations.contains_key(keys::LEGACY_COPY_ANNOTATION),
             immutable,
             deleting: metadata.deletion_timestamp.is_some(),
+            consent: annotations.get(keys::ADOPT_ANNOTATION).map(GrantName::new),
+            controller,
         };
         (seen, managed)
     }
@@ -392,7 +429,8 @@ mod tests {
 
     #[test]
     fn a_refresher_and_the_controller_never_take_each_other_s_secrets() {
-        let foreign = || Owner::Other { secret_type: TARGET_TYPE.to_owned() };
+        let secret_type = TARGET_TYPE.to_owned();
+        let foreign = || Owner::Other { secret_type: secret_type.clone(), consent: None, controller: None };
         let refresher = Owner::Grant("refresher/shop/pull".into());
         let entry = |labels: Value| {
             json!({

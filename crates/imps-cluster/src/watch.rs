@@ -10,7 +10,7 @@ use imps_api::{ImagePullSecret, ImagePullSecretStatus};
 use imps_core::census::{Pod, PodUid};
 use imps_core::grant::Identity;
 use imps_core::holding::Version;
-use imps_core::name::{NamespaceName, SecretRef, Uid};
+use imps_core::name::{AccountName, AccountRef, NamespaceName, SecretRef, Uid};
 use imps_core::reason::{Fault, FaultClass};
 use imps_core::world::{Fact, GrantFact, Namespace, Record, Rejection, Stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::fault;
 use crate::remit::Remit;
-use crate::view::{GrantView, NamespaceView, PodView, SourceView, TargetView};
+use crate::view::{AccountView, GrantView, NamespaceView, PodView, SourceView, TargetView};
 
 /// The first pause after a failure; it doubles to [`PAUSE_MAX`]. Short, because until the stream is back nothing is
 /// seen.
@@ -65,6 +65,10 @@ pub fn listen(client: Client, remit: Remit, stream: Stream, news: mpsc::Sender<N
             Stream::Source(SecretRef { namespace, name }) => {
                 let api = Api::<SourceView>::namespaced(client, namespace.as_str());
                 follow(line, api, Some(name.as_str()), source).await;
+            }
+            Stream::Accounts(name) => {
+                let name = name.as_ref().map(AccountName::as_str);
+                follow(line, Api::<AccountView>::all(client), name, account).await;
             }
             Stream::Targets(name) => {
                 let api = match &remit {
@@ -240,6 +244,21 @@ fn source(change: Change<SourceView>) -> Vec<News> {
     vec![News::Fact(fact)]
 }
 
+fn account(change: Change<AccountView>) -> Vec<News> {
+    let place = |metadata: &ObjectMeta| AccountRef {
+        namespace: metadata.namespace.as_deref().unwrap_or_default().into(),
+        name: metadata.name.as_deref().unwrap_or_default().into(),
+    };
+    let fact = match change {
+        Change::Stands(view) => Fact::Account(place(view.meta()), view.into()),
+        Change::Gone(view) => {
+            let uid = Uid::new(view.meta().uid.as_deref().unwrap_or_default());
+            Fact::AccountGone(place(view.meta()), uid)
+        }
+    };
+    vec![News::Fact(fact)]
+}
+
 fn target(remit: &Remit, change: Change<TargetView>) -> Vec<News> {
     let fact = match change {
         Change::Stands(view) => Fact::Secret(at(view.meta()), Box::new(view.sighting(remit))),
@@ -282,6 +301,7 @@ fn read_grant(view: GrantView) -> GrantFact {
             let problem = format!(
                 "does not fit the schema of this version of imps: {error}; install its CRD with `imps crd`"
             );
+            let tenure = imps_api::lower::tenure(&metadata);
             let identity = Identity {
                 name: metadata.name.unwrap_or_default().into(),
                 uid: metadata.uid.unwrap_or_default().into(),
@@ -289,7 +309,7 @@ fn read_grant(view: GrantView) -> GrantFact {
                 created_seconds: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
             };
             let grant = Err(vec![Rejection { path: "spec".to_owned(), problem }]);
-            GrantFact { identity, grant, remarks: Vec::new(), record: Record::default() }
+            GrantFact { identity, grant, remarks: Vec::new(), record: Record::default(), tenure }
         }
     }
 }

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
+use crate::account::{Change, Edit, Verb};
+use crate::grant::Identity;
 use crate::holding::{Holding, Owner, Version};
-use crate::name::{NamespaceName, SecretRef, Uid};
+use crate::name::{AccountName, NamespaceName, SecretRef, Uid};
 use crate::plan::{Action, Because, Plan, Step, plan};
 use crate::queue::{Done, Priority, Queue};
 use crate::reason::{Fault, FaultClass, Reason, Remedy};
 use crate::standing::{Notice, Standing};
-use crate::world::{Ask, Fact, Payload, Record, Stream, TargetState, Terms, Wake, World};
+use crate::world::{Ask, Fact, Payload, Record, Room, Stream, TargetState, Terms, Wake, World};
 
 /// The shortest time between two reports of one grant.
 const REPORT_PAUSE: Duration = Duration::from_secs(1);
@@ -28,6 +30,11 @@ const PLANS_PER_EVENT_MAX: usize = 256;
 const REPAIRS_AT_ONCE_MAX: u32 = 10;
 /// See [`REPAIRS_AT_ONCE_MAX`].
 const REPAIR_PAUSE: Duration = Duration::from_secs(30);
+/// How long an answer about a finalizer is waited for before it is asked for again.
+const HOLD_PAUSE: Duration = Duration::from_secs(30);
+/// How long a grant that is being deleted may make no headway before imps lets go of it all the same. What it leaves
+/// behind works or dangles; an object that cannot be deleted stops whoever deletes it.
+const PARTING_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What can wake the controller.
 #[derive(Debug)]
@@ -38,6 +45,8 @@ pub enum Event {
     Outcome(Outcome),
     /// A report was written, or was not.
     Reported(Uid, bool),
+    /// Our finalizer was put on a grant or taken off, or could not be.
+    Held(Uid, Result<(), Fault>),
     /// Time passed.
     Tick,
 }
@@ -57,15 +66,66 @@ pub enum Effect {
     Exchange(Ask),
     /// Write how a grant stands, and say what happened.
     Report(Box<Standing>, Vec<Notice>),
+    /// Put our finalizer on a grant, or take it off.
+    Hold(Hold),
 }
 
-/// What came of a plan.
+/// Whether the object of a grant has to wait for imps before it goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hold {
+    /// The grant.
+    pub identity: Identity,
+    /// Put the finalizer on; otherwise take it off.
+    pub on: bool,
+    /// How many Secrets are left behind with whatever names them, as they could not be taken away in time. The garbage
+    /// collector will take them.
+    pub left: usize,
+}
+
+/// What came of a plan, or has come so far: it also says which of the further steps may be taken.
 #[derive(Debug)]
 pub struct Outcome {
     /// The namespace.
     pub namespace: NamespaceName,
     /// Each step with its result.
     pub results: Vec<(Step, Result<Written, Fault>)>,
+    /// Each edit of a ServiceAccount with the version that it made.
+    pub edits: Vec<(Edit, Result<Version, Fault>)>,
+}
+
+impl Outcome {
+    /// Nothing has come of it so far.
+    pub fn new(namespace: NamespaceName) -> Self {
+        Self { namespace, results: Vec::new(), edits: Vec::new() }
+    }
+
+    /// Whether a step may be taken after all that was. A Secret does not go while a ServiceAccount that changed
+    /// meanwhile may still name it; one that may not be edited holds nothing up.
+    pub fn allows(&self, step: &Step) -> bool {
+        if step.depends && self.has_failed(&step.grant) {
+            return false;
+        }
+        let Action::Delete(owned) = &step.action else { return true };
+        let names = |edit: &Edit| {
+            edit.changes.iter().any(|change| change.verb == Verb::Detach && change.secret == *owned.name())
+        };
+        let raced = |fault: &Fault| fault.remedy() == Remedy::Replan;
+        !self.edits.iter().any(|(edit, result)| result.as_ref().is_err_and(raced) && names(edit))
+    }
+
+    /// What of an edit may be carried out: not what stands on a Secret that could not be written.
+    pub fn trim(&self, edit: Edit) -> Option<Edit> {
+        let failed = |grant: &Uid| {
+            self.results.iter().any(|(before, result)| before.grant == *grant && result.is_err())
+        };
+        edit.trim(|change| !failed(&change.grant))
+    }
+
+    fn has_failed(&self, grant: &Uid) -> bool {
+        let concerns = |edit: &Edit| edit.changes.iter().any(|change| change.grant == *grant);
+        self.results.iter().any(|(before, result)| before.grant == *grant && result.is_err())
+            || self.edits.iter().any(|(edit, result)| result.is_err() && concerns(edit))
+    }
 }
 
 /// What the API server answered to a write.
@@ -91,6 +151,15 @@ struct Patience {
     since: Instant,
 }
 
+/// How far a grant that is being deleted is with letting go.
+#[derive(Debug)]
+struct Parting {
+    /// How many Secrets it still had when it was looked at last; none while that was not known.
+    left: Option<usize>,
+    /// Since when that number has not changed.
+    since: Instant,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Controller {
@@ -101,6 +170,9 @@ pub struct Controller {
     dirty: BTreeSet<Uid>,
     recalls: BTreeMap<Uid, Instant>,
     patience: BTreeMap<SecretRef, Patience>,
+    /// When a request about a finalizer may be made again.
+    holds: BTreeMap<Uid, Instant>,
+    partings: BTreeMap<Uid, Parting>,
     resync: Option<(Duration, Instant)>,
     counters: Counters,
 }
@@ -122,6 +194,10 @@ pub struct Counters {
     pub failed: u64,
     /// Repairs of what somebody else changed.
     pub repaired: u64,
+    /// Names of Secrets put into ServiceAccounts.
+    pub attached: u64,
+    /// Names of Secrets taken out of ServiceAccounts.
+    pub detached: u64,
 }
 
 impl Controller {
@@ -136,6 +212,8 @@ impl Controller {
             dirty: BTreeSet::new(),
             recalls: BTreeMap::new(),
             patience: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            partings: BTreeMap::new(),
             resync: resync.map(|every| (every, now + every)),
             counters: Counters::default(),
         };
@@ -168,6 +246,7 @@ impl Controller {
             .flatten()
             .chain(self.dirty.iter().filter_map(report))
             .chain(recalls)
+            .chain(self.holds_due())
             .min()
     }
 
@@ -188,11 +267,14 @@ impl Controller {
             }
             Event::Outcome(outcome) => self.settle(outcome, now, &mut effects),
             Event::Reported(uid, well) => self.reported_back(&uid, well, now),
+            Event::Held(uid, answer) => self.held(&uid, answer, now, &mut effects),
             Event::Tick => {}
         }
         self.pass_time(now, &mut effects);
         effects.extend(self.world.begin_exchanges(now).into_iter().map(Effect::Exchange));
         self.work(now, &mut effects);
+        self.forget_former_accounts(now, &mut effects);
+        self.hold_on(now, &mut effects);
         self.report(now, &mut effects);
         effects
     }
@@ -275,7 +357,7 @@ impl Controller {
             self.counters.plans += 1;
             let contended = self.hold_back(&mut plan, now);
             self.note(&plan, now);
-            if plan.steps.is_empty() {
+            if plan.is_empty() {
                 let done = if contended { Done::Later(REPAIR_PAUSE) } else { Done::Settled };
                 self.queue.done(&namespace, done, spread(&namespace), now);
             } else {
@@ -286,9 +368,9 @@ impl Controller {
 
     /// Takes out repairs of a Secret that somebody else changes again and again. Returns whether there were any.
     fn hold_back(&mut self, plan: &mut Plan, now: Instant) -> bool {
-        let Plan { namespace, steps, opinions } = plan;
+        let Plan { namespace, give, opinions, .. } = plan;
         let mut contended = false;
-        steps.retain(|step| {
+        give.retain(|step| {
             if step.because != Because::Drifted {
                 return true;
             }
@@ -326,8 +408,9 @@ impl Controller {
     }
 
     fn settle(&mut self, outcome: Outcome, now: Instant, effects: &mut Vec<Effect>) {
-        let Outcome { namespace, results } = outcome;
+        let Outcome { namespace, results, edits } = outcome;
         let mut done = Done::Settled;
+        let edited = !edits.is_empty();
         let mut last_one_gone = false;
         for (step, result) in results {
             self.count(&step, &result);
@@ -345,11 +428,36 @@ impl Controller {
                 matches!(step.action, Action::Delete(_)) && !self.world.has_ours(step.action.secret());
             self.touch(step.grant, now);
         }
+        for (edit, result) in edits {
+            match result {
+                Ok(version) => {
+                    self.world.edited(&namespace, &edit, version, now);
+                    self.counters.attached += edit.added().count() as u64;
+                    self.counters.detached += edit.removed().len() as u64;
+                    edit.changes.into_iter().for_each(|change| self.touch(change.grant, now));
+                }
+                Err(fault) => {
+                    self.count_failure(&fault);
+                    done = worse(done, fault.remedy());
+                    for change in &edit.changes {
+                        let before = self.world.room(&change.grant).and_then(|r| r.targets().get(&namespace));
+                        if let Some(state) = unedited(&edit.account, change, &fault, before) {
+                            self.world.set_target(&change.grant, &namespace, Some(state));
+                        }
+                        self.touch(change.grant.clone(), now);
+                    }
+                }
+            }
+        }
         if last_one_gone {
             self.forget_former_names(now);
             self.follow_streams(effects);
         }
         self.queue.done(&namespace, done, spread(&namespace), now);
+        if edited && done == Done::Settled {
+            // Whether all is as it should be now is for the planner to say.
+            self.queue.push(namespace, Priority::Live);
+        }
     }
 
     /// Learns from our own write, ahead of the watch. Returns the new state to write down, if there is one.
@@ -405,13 +513,73 @@ impl Controller {
 
     fn count(&mut self, step: &Step, result: &Result<Written, Fault>) {
         let counter = match (result, &step.action) {
-            (Err(fault), _) if fault.remedy() == Remedy::Replan => &mut self.counters.outrun,
-            (Err(_), _) => &mut self.counters.failed,
+            (Err(fault), _) => return self.count_failure(fault),
             (Ok(_), Action::Create(_)) => &mut self.counters.created,
             (Ok(_), Action::Update(..) | Action::Scrub(_)) => &mut self.counters.updated,
             (Ok(_), Action::Delete(_)) => &mut self.counters.deleted,
         };
         *counter += 1;
+    }
+
+    fn count_failure(&mut self, fault: &Fault) {
+        let outrun = fault.remedy() == Remedy::Replan;
+        *(if outrun { &mut self.counters.outrun } else { &mut self.counters.failed }) += 1;
+    }
+
+    // === finalizers ===
+
+    /// Former names of ServiceAccounts are kept until the Secret is detached from all of them.
+    fn forget_former_accounts(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if self.queue.is_idle() {
+            let forgotten = self.world.forget_former_accounts();
+            if !forgotten.is_empty() {
+                forgotten.into_iter().for_each(|uid| self.touch(uid, now));
+                self.follow_streams(effects);
+            }
+        }
+    }
+
+    /// Sees to it that a grant that is attached somewhere does not go before imps has let go of it, and that it goes
+    /// then.
+    fn hold_on(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let Self { world, queue, holds, partings, .. } = self;
+        partings.retain(|uid, _| world.room(uid).is_some_and(Room::is_held));
+        for room in world.unsettled() {
+            let uid = &room.identity().uid;
+            let hold = match room.wants_hold() {
+                Some(wanted) => Some((wanted, 0)),
+                None => {
+                    let parting = partings.entry(uid.clone()).or_insert(Parting { left: None, since: now });
+                    // What was under way when it was deleted may still make a Secret.
+                    let settled = room.tally().pending == 0;
+                    let waits = || room.namespaces().any(|namespace| queue.holds(namespace));
+                    parting.is_over(now, world.leftovers(room), settled, waits).map(|left| (false, left))
+                }
+            };
+            let Some((on, left)) = hold.filter(|_| holds.get(uid).is_none_or(|at| *at <= now)) else {
+                continue;
+            };
+            holds.insert(uid.clone(), now + HOLD_PAUSE);
+            effects.push(Effect::Hold(Hold { identity: room.identity().clone(), on, left }));
+        }
+        holds.retain(|uid, at| *at > now && world.room(uid).is_some());
+    }
+
+    fn held(&mut self, uid: &Uid, answer: Result<(), Fault>, now: Instant, effects: &mut Vec<Effect>) {
+        // What came of it shows when the watch brings the object.
+        self.holds.insert(uid.clone(), now + RETRY_PAUSE);
+        let fault = answer.err().filter(|fault| fault.remedy() != Remedy::Replan);
+        let mut wake = Wake::default();
+        self.world.note_hold(uid, fault, &mut wake);
+        self.wake(wake, now, effects);
+    }
+
+    /// When a finalizer has to be seen to again.
+    fn holds_due(&self) -> impl Iterator<Item = Instant> {
+        let again = self.world.unsettled().filter_map(|room| self.holds.get(&room.identity().uid)).copied();
+        // When a request was made, it is waited for instead.
+        let parting = self.partings.iter().filter(|(uid, _)| !self.holds.contains_key(*uid));
+        again.chain(parting.map(|(_, parting)| parting.since + PARTING_PATIENCE))
     }
 
     // === reports ===
@@ -469,7 +637,7 @@ impl Controller {
         }
         let Self { world, reports, dirty, .. } = self;
         dirty.retain(|uid| world.room(uid).is_some());
-        if reports.len() > 2 * world.rooms().count() + 16 {
+        if reports.len() > 2 * world.rooms().len() + 16 {
             reports.retain(|uid, _| world.room(uid).is_some());
         }
     }
@@ -483,6 +651,27 @@ impl Controller {
             report.dirty_since.get_or_insert(now);
             self.dirty.insert(uid.clone());
         }
+    }
+}
+
+impl Parting {
+    /// Whether the grant may go, and how many Secrets it leaves behind.
+    fn is_over(
+        &mut self,
+        now: Instant,
+        left: Option<usize>,
+        settled: bool,
+        waits: impl Fn() -> bool,
+    ) -> Option<usize> {
+        if left != self.left {
+            (self.left, self.since) = (left, now);
+        }
+        let mut tired = now >= self.since + PARTING_PATIENCE;
+        if tired && waits() {
+            // Nothing was tried yet: other work came first.
+            (self.since, tired) = (now, false);
+        }
+        (left == Some(0) && settled || tired).then(|| left.unwrap_or_default())
     }
 }
 
@@ -528,6 +717,31 @@ fn troubled(step: &Step, fault: &Fault) -> Option<Option<TargetState>> {
         (_, Remedy::Replan) => None,
         (Action::Delete(_), Remedy::Retry(_)) => Some(Some(TargetState::LeavingTroubled { advice })),
         (_, Remedy::Retry(_)) => Some(Some(TargetState::troubled(fault.target_reason(), advice))),
+    }
+}
+
+/// How a target stands after its name could not be put into a ServiceAccount, or taken out.
+fn unedited(
+    account: &AccountName,
+    change: &Change,
+    fault: &Fault,
+    before: Option<&TargetState>,
+) -> Option<TargetState> {
+    if !matches!(fault.remedy(), Remedy::Retry(_)) {
+        return None;
+    }
+    let done = match change.verb {
+        Verb::Attach => "attached to",
+        Verb::Detach => "detached from",
+    };
+    let advice = format!("{} is not {done} ServiceAccount {account}: {}", change.secret, fault.advice());
+    match (change.verb, before) {
+        // The Secret itself is gone; what dangles is nobody's trouble any more.
+        (Verb::Detach, None) => None,
+        (Verb::Detach, Some(TargetState::Leaving | TargetState::LeavingTroubled { .. })) => {
+            Some(TargetState::LeavingTroubled { advice })
+        }
+        _ => Some(TargetState::troubled(fault.account_reason(), advice)),
     }
 }
 

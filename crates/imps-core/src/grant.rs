@@ -6,7 +6,7 @@ use crate::name::{GrantName, NamespaceName, SecretName, SecretRef, Uid};
 use crate::selector::{NamePattern, Selector, Tags};
 
 /// Which `ImagePullSecret` is spoken of.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Identity {
     /// Its name.
     pub name: GrantName,
@@ -26,7 +26,7 @@ impl Identity {
 }
 
 /// What one `ImagePullSecret` asks for.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Grant {
     /// Which object this is.
     pub identity: Identity,
@@ -36,12 +36,14 @@ pub struct Grant {
     pub template: Template,
     /// Who gets it.
     pub recipients: Recipients,
+    /// The ServiceAccounts of a recipient that name the Secret, so that their pods pull with it.
+    pub accounts: Vec<NamePattern>,
     /// Hold still: nothing is written and nothing is taken away.
     pub suspended: bool,
 }
 
 /// The Secret that every recipient gets, but for the credentials.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Template {
     /// Its name in each namespace.
     pub name: SecretName,
@@ -49,6 +51,27 @@ pub struct Template {
     pub labels: Tags,
     /// Annotations that the user wants on it; none of them is ours.
     pub annotations: Tags,
+    /// A Secret that stands at the name already is taken over.
+    pub adopt: bool,
+}
+
+/// An annotation by which whoever owns a namespace keeps it from getting anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OptOut {
+    /// The key of the annotation.
+    pub key: &'static str,
+    /// The values that mean it, in any case.
+    pub values: &'static [&'static str],
+    /// Whose annotation it is.
+    pub by: &'static str,
+}
+
+impl OptOut {
+    /// Whether the annotations of a namespace say so.
+    pub fn is_set(&self, annotations: &Tags) -> bool {
+        let means_it = |value: &String| self.values.iter().any(|known| known.eq_ignore_ascii_case(value));
+        annotations.get(self.key).is_some_and(means_it)
+    }
 }
 
 /// Which namespaces get the Secret: any rule selects, `exclude` wins over all of them.
@@ -60,6 +83,8 @@ pub struct Recipients {
     pub pods: Vec<PodTerm>,
     /// Who never gets it.
     pub exclude: NamespaceTerms,
+    /// How a namespace says itself that it does not want it.
+    pub opt_outs: &'static [OptOut],
 }
 
 /// Rules about namespaces; any of them suffices.
@@ -135,7 +160,12 @@ impl Recipients {
             })
         });
         let Some(selected) = selected else { return Verdict::Unselected };
-        match self.exclude.first_rule("exclude", name, labels, annotations) {
+        let excluded = self.exclude.first_rule("exclude", name, labels, annotations);
+        let excluded = excluded.or_else(|| {
+            let opt_out = self.opt_outs.iter().find(|opt_out| opt_out.is_set(annotations))?;
+            Some(Rule(format!("the namespace's annotation {}", opt_out.key)))
+        });
+        match excluded {
             Some(excluded) => Verdict::Excluded { selected, excluded },
             None => Verdict::Selected(selected),
         }
@@ -198,7 +228,7 @@ mod tests {
             annotations: vec![label("inject", "true")],
         };
         let pods = vec![PodTerm::Label(label("app", "x"))];
-        let recipients = Recipients { namespaces, pods, exclude: NamespaceTerms::default() };
+        let recipients = Recipients { namespaces, pods, ..Recipients::default() };
         let none = Tags::new();
         let rule = |verdict| match verdict {
             Verdict::Selected(rule) => rule.to_string(),
@@ -228,6 +258,7 @@ mod tests {
                 labels: vec![label("pull", "no")],
                 annotations: vec![label("pull", "never")],
             },
+            opt_outs: &[OptOut { key: "tool/ignore", values: &["true", "1"], by: "tool" }],
         };
         let none = Tags::new();
         let excluded = |verdict| matches!(verdict, Verdict::Excluded { .. });
@@ -235,5 +266,9 @@ mod tests {
         assert!(excluded(everything.decide(&"shop".into(), &tag("pull", "no"), &none, |_| true)));
         assert!(excluded(everything.decide(&"shop".into(), &none, &tag("pull", "never"), |_| true)));
         assert!(!excluded(everything.decide(&"shop".into(), &tag("pull", "never"), &none, |_| true)));
+        for (value, ignored) in [("true", true), ("TRUE", true), ("1", true), ("false", false), ("", false)] {
+            let verdict = everything.decide(&"shop".into(), &none, &tag("tool/ignore", value), |_| true);
+            assert_eq!(excluded(verdict), ignored, "{value:?}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::name::{NamespaceName, SecretName, Uid};
+use crate::grant::Grant;
+use crate::name::{GrantName, NamespaceName, SecretName, Uid};
 use crate::selector::Tags;
 
 /// The only type of Secret that imps writes.
@@ -76,6 +77,10 @@ pub struct Sighting {
     pub immutable: bool,
     /// It has a deletion timestamp.
     pub deleting: bool,
+    /// The `ImagePullSecret` that may take it over, by an annotation on it.
+    pub consent: Option<GrantName>,
+    /// What controls it, by its owner references: `ExternalSecret hub`. Tools that imps replaces do not count.
+    pub controller: Option<String>,
 }
 
 /// What imps remembers of a Secret at a target's name: some 150 bytes and no content.
@@ -112,20 +117,40 @@ pub enum Owner {
     Other {
         /// Its type, for the report.
         secret_type: String,
+        /// The grant that may take it over, by an annotation on it.
+        consent: Option<GrantName>,
+        /// The object that controls it, which would write it again if it were taken over.
+        controller: Option<String>,
     },
+}
+
+impl Holding {
+    /// Whether it was made for this grant.
+    pub fn is_of(&self, grant: &Uid) -> bool {
+        self.grant() == Some(grant)
+    }
+
+    /// The grant that it belongs to, or did.
+    pub(crate) fn grant(&self) -> Option<&Uid> {
+        match &self.owner {
+            Owner::Grant(uid) | Owner::Stripped(uid) => Some(uid),
+            Owner::Other { .. } => None,
+        }
+    }
 }
 
 impl From<Sighting> for Holding {
     fn from(seen: Sighting) -> Self {
         let fingerprint =
             Fingerprint::of(&seen.payload, &seen.labels, &seen.annotations, &seen.applied_owners);
+        let Sighting { secret_type, consent, controller, .. } = seen;
         let owner = match (seen.owners.first(), seen.owner_label) {
-            _ if seen.secret_type != TARGET_TYPE => Owner::Other { secret_type: seen.secret_type },
+            _ if secret_type != TARGET_TYPE => Owner::Other { secret_type, consent, controller },
             // Two owners of our kind: the label says which one wrote last.
             (Some(_), Some(label)) if seen.owners.contains(&label) => Owner::Grant(label),
             (Some(first), _) => Owner::Grant(first.clone()),
             (None, Some(label)) if seen.applied => Owner::Stripped(label),
-            (None, _) => Owner::Other { secret_type: seen.secret_type },
+            (None, _) => Owner::Other { secret_type, consent, controller },
         };
         Self {
             uid: seen.uid,
@@ -151,8 +176,8 @@ pub enum Claim<'a> {
     Foreign(&'a Holding),
 }
 
-/// Proof that imps owns a Secret, in the version that was seen. Only [`claim`] makes one, and an update or a delete
-/// cannot be written without one.
+/// Proof that imps owns a Secret, in the version that was seen. Only [`claim`] and [`adopt`] make one, and an update or
+/// a delete cannot be written without one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Owned {
     namespace: NamespaceName,
@@ -163,6 +188,16 @@ pub struct Owned {
 }
 
 impl Owned {
+    fn new(namespace: &NamespaceName, name: &SecretName, holding: &Holding, grant: &Uid) -> Self {
+        Self {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            uid: holding.uid.clone(),
+            version: holding.version,
+            grant: grant.clone(),
+        }
+    }
+
     /// The namespace it is in.
     pub fn namespace(&self) -> &NamespaceName {
         &self.namespace
@@ -203,19 +238,33 @@ pub fn claim<'a>(
         Owner::Stripped(uid) if lives(uid) => uid,
         Owner::Stripped(_) | Owner::Other { .. } => return Claim::Foreign(holding),
     };
-    let owned = Owned {
-        namespace: namespace.clone(),
-        name: name.clone(),
-        uid: holding.uid.clone(),
-        version: holding.version,
-        grant: grant.clone(),
+    Claim::Ours(Owned::new(namespace, name, holding, grant), holding)
+}
+
+/// What somebody else's Secret may become ours by. It is explicit: an annotation on the Secret names the grant, or the
+/// grant says so for all Secrets of the name. The latter does not cover a Secret that another controller keeps, as that
+/// one would write it again.
+pub fn adopt(
+    namespace: &NamespaceName,
+    name: &SecretName,
+    holding: &Holding,
+    grant: &Grant,
+) -> Option<Owned> {
+    let may = match &holding.owner {
+        Owner::Grant(_) => false,
+        Owner::Stripped(_) => grant.template.adopt,
+        Owner::Other { secret_type, .. } if secret_type != TARGET_TYPE => false,
+        Owner::Other { consent, controller, .. } => {
+            consent.as_ref() == Some(&grant.identity.name) || (grant.template.adopt && controller.is_none())
+        }
     };
-    Claim::Ours(owned, holding)
+    may.then(|| Owned::new(namespace, name, holding, &grant.identity.uid))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grant::{Identity, Template};
 
     fn sighting() -> Sighting {
         Sighting {
@@ -233,6 +282,8 @@ mod tests {
             legacy_copy: false,
             immutable: false,
             deleting: false,
+            consent: None,
+            controller: None,
         }
     }
 
@@ -270,6 +321,28 @@ mod tests {
         // A stripped owner reference of a grant that is gone.
         assert!(!is_ours(Sighting { owners: vec![], ..sighting() }, "another"));
         assert_eq!(claim(&"n".into(), &"t".into(), None, |_| true), Claim::Vacant);
+    }
+
+    #[test]
+    fn what_is_foreign_becomes_ours_only_by_a_clear_word() {
+        let adopts = |seen: Sighting, adopt: bool| {
+            let identity =
+                Identity { name: "main".into(), uid: "g".into(), generation: 1, created_seconds: 0 };
+            let template = Template { name: "t".into(), adopt, ..Template::default() };
+            let grant = Grant { identity, template, ..Grant::default() };
+            super::adopt(&"n".into(), &"t".into(), &Holding::from(seen), &grant).is_some()
+        };
+        let foreign = || Sighting { owners: vec![], owner_label: None, applied: false, ..sighting() };
+        let consenting = |name: &str| Sighting { consent: Some(name.into()), ..foreign() };
+        let controlled = |seen: Sighting| Sighting { controller: Some("ExternalSecret hub".into()), ..seen };
+        assert!(!adopts(foreign(), false), "nobody said so");
+        assert!(adopts(foreign(), true) && adopts(consenting("main"), false));
+        assert!(!adopts(consenting("another"), false), "that one may, this one may not");
+        assert!(!adopts(controlled(foreign()), true), "its controller would write it again");
+        assert!(adopts(controlled(consenting("main")), false), "whoever annotates it knows");
+        let opaque = |seen: Sighting| Sighting { secret_type: "Opaque".into(), ..seen };
+        assert!(!adopts(opaque(foreign()), true) && !adopts(opaque(consenting("main")), true));
+        assert!(!adopts(sighting(), true), "another grant's is no stranger's");
     }
 
     #[test]

@@ -76,6 +76,10 @@ name! {
     GrantName
 }
 name! {
+    /// Name of a ServiceAccount inside its namespace.
+    AccountName
+}
+name! {
     /// `metadata.uid` of an object: the same name with another UID is another object.
     Uid
 }
@@ -93,6 +97,21 @@ impl SecretRef {
     /// `SecretRef::new("registry-access", "dockerhub")`.
     pub fn new(namespace: impl Into<NamespaceName>, name: impl Into<SecretName>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+/// A ServiceAccount somewhere in the cluster, written `namespace/name`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct AccountRef {
+    /// The namespace it lives in.
+    pub namespace: NamespaceName,
+    /// Its name there.
+    pub name: AccountName,
+}
+
+impl fmt::Display for AccountRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
     }
 }
 

@@ -2,16 +2,19 @@
 //!
 //! Pure and total: it reads the whole world and answers with the whole plan, so nothing depends on which event woke
 //! it. A plan for a namespace in which all is as it should be has no steps. Each step stands for itself: whatever
-//! happens after any of them, nothing that worked before works less.
+//! happens after any of them, nothing that worked before works less. Secrets are given before ServiceAccounts name
+//! them, and taken when none does any more.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::account::{Change, Edit, Ledger, Verb};
 use crate::grant::{Grant, Rule, Verdict};
-use crate::holding::{self, Claim, Holding, Owned};
-use crate::name::{GrantName, NamespaceName, SecretName, SecretRef, Uid};
+use crate::holding::{self, Claim, Holding, Owned, Owner};
+use crate::name::{AccountName, GrantName, NamespaceName, SecretName, SecretRef, Uid};
 use crate::reason::Reason;
+use crate::selector::NamePattern;
 use crate::world::{Payload, Room, Sealed, Selection, Stream, TargetState, World};
 
 /// What to do in one namespace.
@@ -20,13 +23,29 @@ use crate::world::{Payload, Room, Sealed, Selection, Stream, TargetState, World}
 pub struct Plan {
     /// The namespace.
     pub namespace: NamespaceName,
-    /// What to write, in this order.
-    pub steps: Vec<Step>,
+    /// Secrets to write, before all else.
+    pub give: Vec<Step>,
+    /// What to change in ServiceAccounts: names of Secrets that stand, and of Secrets that go.
+    pub edits: Vec<Edit>,
+    /// Secrets to delete, when nothing names them any more.
+    pub take: Vec<Step>,
     /// How each grant that was looked at stands here.
     pub opinions: Vec<Opinion>,
 }
 
-/// One write and its reason.
+impl Plan {
+    /// The writes to Secrets, in their order.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.give.iter().chain(&self.take)
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.give.is_empty() && self.edits.is_empty() && self.take.is_empty()
+    }
+}
+
+/// One write of a Secret and its reason.
 #[derive(Debug)]
 pub struct Step {
     /// The write.
@@ -63,6 +82,8 @@ pub enum Because {
     Drifted,
     /// It belonged to a grant that no longer claims it.
     Inherited,
+    /// It was somebody else's, who let it be taken over, or the grant says so.
+    Adopted,
     /// The original left a copy of the credentials in an annotation.
     LegacyCopy,
     /// No rule selects the namespace any more.
@@ -73,6 +94,10 @@ pub enum Because {
     Renamed(SecretName),
     /// The grant is gone.
     GrantDeleted,
+    /// The grant names the ServiceAccount, so.
+    Named(NamePattern),
+    /// The grant no longer names the ServiceAccount.
+    Unnamed,
 }
 
 impl fmt::Display for Because {
@@ -82,11 +107,14 @@ impl fmt::Display for Because {
             Because::Changed => f.write_str("its credentials or labels changed"),
             Because::Drifted => f.write_str("somebody else changed or deleted it"),
             Because::Inherited => f.write_str("its former owner gave it up"),
+            Because::Adopted => f.write_str("it was somebody else's and may be taken over"),
             Because::LegacyCopy => f.write_str("an annotation held a copy of the credentials"),
             Because::Deselected => f.write_str("no rule selects the namespace"),
             Because::Excluded(rule) => write!(f, "excluded by {rule}"),
             Because::Renamed(name) => write!(f, "the ImagePullSecret now writes {name}"),
             Because::GrantDeleted => f.write_str("its ImagePullSecret is gone"),
+            Because::Named(pattern) => write!(f, "spec.target.serviceAccounts names {pattern}"),
+            Because::Unnamed => f.write_str("spec.target.serviceAccounts no longer names it"),
         }
     }
 }
@@ -111,7 +139,16 @@ struct Wish<'a> {
 
 /// Plans for one namespace.
 pub fn plan(world: &World, name: &NamespaceName) -> Plan {
-    let mut draft = Draft { world, namespace: name, steps: Vec::new(), opinions: Vec::new() };
+    let mut draft = Draft {
+        world,
+        namespace: name,
+        give: Vec::new(),
+        edits: Vec::new(),
+        take: Vec::new(),
+        opinions: Vec::new(),
+        given: Vec::new(),
+        frozen: BTreeSet::new(),
+    };
     let mut wishes: Vec<Wish<'_>> = Vec::new();
     let mut unsure: Vec<&Room> = Vec::new();
     let living = world.namespace(name).filter(|namespace| !namespace.terminating);
@@ -119,6 +156,7 @@ pub fn plan(world: &World, name: &NamespaceName) -> Plan {
         match (living, room.grant()) {
             // Nothing may be written to a namespace that is going; all in it goes with it.
             (None, _) => draft.leave(room, None),
+            (Some(_), _) if room.is_leaving() => draft.leave(room, None),
             (Some(_), None) => draft.keep(room, &mut unsure),
             (Some(_), Some(grant)) if grant.suspended => draft.keep(room, &mut unsure),
             (Some(namespace), Some(grant)) => match world.selection(grant, name, namespace) {
@@ -139,17 +177,25 @@ pub fn plan(world: &World, name: &NamespaceName) -> Plan {
             let holding = world.holding(&SecretRef { namespace: name.clone(), name: secret.clone() });
             draft.settle(secret, holding, &contenders, &unsure);
         }
+        for (account, ledger) in world.accounts(name) {
+            draft.attach(account, ledger);
+        }
     }
-    // Give before taking: a grant that changes its Secret's name never leaves a namespace without one.
-    draft.steps.sort_by_key(|step| matches!(step.action, Action::Delete(_)));
-    Plan { namespace: name.clone(), steps: draft.steps, opinions: draft.opinions }
+    let Draft { give, edits, take, opinions, .. } = draft;
+    Plan { namespace: name.clone(), give, edits, take, opinions }
 }
 
 struct Draft<'a> {
     world: &'a World,
     namespace: &'a NamespaceName,
-    steps: Vec<Step>,
+    give: Vec<Step>,
+    edits: Vec<Edit>,
+    take: Vec<Step>,
     opinions: Vec<Opinion>,
+    /// The grants whose Secret stands when all that is given has been given.
+    given: Vec<(&'a Room, &'a Arc<Grant>)>,
+    /// Names about which too little is known.
+    frozen: BTreeSet<SecretName>,
 }
 
 impl<'a> Draft<'a> {
@@ -182,6 +228,7 @@ impl<'a> Draft<'a> {
                 || matches!(&claim, Claim::Ours(owned, _) if *owned.grant() == room.identity().uid)
         });
         if !listed || contested {
+            self.frozen.insert(name.clone());
             wishes.iter().for_each(|wish| self.note(wish, TargetState::Pending));
             return;
         }
@@ -192,11 +239,14 @@ impl<'a> Draft<'a> {
             return;
         };
         match claim {
-            Claim::Foreign(holding) => {
-                let advice = foreign_advice(self.namespace, name, holding);
-                wishes.iter().for_each(|wish| self.note(wish, conflict(advice.clone())));
-                return;
-            }
+            Claim::Foreign(holding) => match self.adopt(name, holding, winner) {
+                Some(owned) => self.give(winner, Some((owned, holding))),
+                None => {
+                    let advice = foreign_advice(self.namespace, name, holding, winner.grant);
+                    wishes.iter().for_each(|wish| self.note(wish, conflict(advice.clone())));
+                    return;
+                }
+            },
             Claim::Vacant => self.give(winner, None),
             Claim::Ours(owned, holding) => self.give(winner, Some((owned, holding))),
         }
@@ -210,9 +260,27 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Somebody else's Secret, if it may be taken over. One that is read as a source never is: what is written there
+    /// would be read again.
+    fn adopt(&self, name: &SecretName, holding: &Holding, winner: &Wish<'_>) -> Option<Owned> {
+        let at = SecretRef { namespace: self.namespace.clone(), name: name.clone() };
+        let owned = holding::adopt(self.namespace, name, holding, winner.grant)?;
+        self.world.source(&at).is_none().then_some(owned)
+    }
+
     /// The winner's Secret is brought to what it should be.
     fn give(&mut self, wish: &Wish<'a>, held: Option<(Owned, &Holding)>) {
         let room = wish.room;
+        let held_by_imps = held.as_ref().is_some_and(|(owned, holding)| holding.is_of(owned.grant()));
+        // What somebody else wrote may work: it is not taken over to hold nothing.
+        if matches!(room.payload(), Payload::Ready(sealed) if sealed.registries == 0) && !held_by_imps {
+            let advice = "no source has a usable credential; see status.sources";
+            return self.note(wish, TargetState::troubled(Reason::NoCredentials, advice));
+        }
+        // What is not ours yet is named by no ServiceAccount before it is.
+        if held_by_imps && held.as_ref().is_some_and(|(_, holding)| !holding.deleting) {
+            self.given.push((room, wish.grant));
+        }
         let sealed = match room.payload() {
             Payload::Waiting => return self.note(wish, TargetState::Pending),
             Payload::TooLarge(problem) => {
@@ -225,15 +293,12 @@ impl<'a> Draft<'a> {
         // Whether it stood here as it should: then whatever is amiss now is somebody else's doing.
         let synced = match room.targets().get(self.namespace) {
             Some(TargetState::Synced(fingerprint)) => *fingerprint == sealed.fingerprint,
-            Some(TargetState::Troubled { reason, .. }) => *reason == Reason::TargetContended,
+            Some(TargetState::Troubled { reason, .. }) => reason.spares_the_secret(),
             _ => false,
         };
         let Some((owned, holding)) = held else {
-            if sealed.registries == 0 {
-                let advice = "no source has a usable credential; see status.sources";
-                return self.note(wish, TargetState::troubled(Reason::NoCredentials, advice));
-            }
             let because = if synced { Because::Drifted } else { Because::Selected(wish.rule.clone()) };
+            self.given.push((room, wish.grant));
             self.step(Action::Create(sealed.clone()), wish, because);
             return self.note(wish, TargetState::Pending);
         };
@@ -250,10 +315,14 @@ impl<'a> Draft<'a> {
         if !matches {
             let inherited = *owned.grant() != room.identity().uid;
             let because = match (inherited, synced) {
+                _ if !holding.is_of(owned.grant()) => Because::Adopted,
                 (true, _) => Because::Inherited,
                 (false, true) => Because::Drifted,
                 (false, false) => Because::Changed,
             };
+            if because == Because::Adopted {
+                self.given.push((room, wish.grant));
+            }
             self.step(Action::Update(owned.clone(), sealed.clone()), wish, because);
         }
         if holding.legacy_copy && !holding.immutable {
@@ -263,21 +332,22 @@ impl<'a> Draft<'a> {
         self.note(wish, if done { TargetState::Synced(sealed.fingerprint) } else { TargetState::Pending });
     }
 
+    /// Why a grant does not want the Secret that it has at a name, or want it attached.
+    fn reason_to_leave(&self, owned: &Owned) -> Because {
+        let owner = self.world.room(owned.grant()).filter(|room| !room.is_leaving());
+        let Some(grant) = owner.and_then(Room::grant) else { return Because::GrantDeleted };
+        let opinion = self.opinions.iter().find(|opinion| opinion.grant == *owned.grant());
+        match opinion.and_then(|opinion| opinion.verdict.clone()) {
+            _ if grant.template.name != *owned.name() => Because::Renamed(grant.template.name.clone()),
+            Some(Verdict::Excluded { excluded, .. }) => Because::Excluded(excluded),
+            Some(Verdict::Selected(_)) => Because::Unnamed,
+            Some(Verdict::Unselected) | None => Because::Deselected,
+        }
+    }
+
     /// Nobody wants the Secret of ours that stands here.
     fn revoke(&mut self, owned: Owned, holding: &Holding) {
-        let owner = self.world.room(owned.grant());
-        let verdict = owner.and_then(|room| {
-            let opinion = self.opinions.iter().find(|opinion| opinion.grant == room.identity().uid);
-            opinion.and_then(|opinion| opinion.verdict.clone())
-        });
-        let because = match (owner.and_then(Room::grant), verdict) {
-            (None, _) => Because::GrantDeleted,
-            (Some(grant), _) if grant.template.name != *owned.name() => {
-                Because::Renamed(grant.template.name.clone())
-            }
-            (Some(_), Some(Verdict::Excluded { excluded, .. })) => Because::Excluded(excluded),
-            (Some(_), _) => Because::Deselected,
-        };
+        let because = self.reason_to_leave(&owned);
         let grant = owned.grant().clone();
         let renamed = matches!(because, Because::Renamed(_));
         if renamed && self.waits(&grant) {
@@ -288,8 +358,85 @@ impl<'a> Draft<'a> {
         {
             opinion.state = Some(TargetState::Leaving);
         }
-        if !holding.deleting {
-            self.steps.push(Step { action: Action::Delete(owned), grant, because, depends: renamed });
+        // What may name it has to be seen first.
+        let known = self.world.room(&grant).is_none_or(|room| self.world.knows_accounts(room));
+        if !holding.deleting && known {
+            self.take.push(Step { action: Action::Delete(owned), grant, because, depends: renamed });
+        }
+    }
+
+    /// Brings one ServiceAccount's list to what it should be: only names of our own Secrets come or go.
+    fn attach(&mut self, account: &AccountName, ledger: &Ledger) {
+        let mut changes = Vec::new();
+        let mut wanted: BTreeSet<&SecretName> = BTreeSet::new();
+        for (room, grant) in self.given.clone() {
+            let Some(pattern) = room.attaches_to(account) else { continue };
+            let secret = &grant.template.name;
+            wanted.insert(secret);
+            if ledger.has(secret) {
+                continue;
+            }
+            if ledger.is_contended(secret) {
+                let advice = format!(
+                    "somebody keeps taking {secret} out of the imagePullSecrets of ServiceAccount {account}; imps has \
+                     stopped putting it there. Find who by its managedFields and let it keep the name, then edit the \
+                     ImagePullSecret; or name the Secret in the pods"
+                );
+                self.qualify(room, &TargetState::troubled(Reason::ServiceAccountContended, advice));
+            } else if room.is_held() {
+                let because = Because::Named(pattern.clone());
+                let grant = room.identity().uid.clone();
+                changes.push(Change { verb: Verb::Attach, secret: secret.clone(), grant, because });
+                self.qualify(room, &TargetState::Pending);
+            } else if let Some(fault) = room.hold_fault() {
+                let advice = format!(
+                    "the Secret is attached to no ServiceAccount before a finalizer on the ImagePullSecret makes sure \
+                     that it will be detached: {}",
+                    fault.advice()
+                );
+                self.qualify(room, &TargetState::troubled(fault.account_reason(), advice));
+            } else {
+                self.qualify(room, &TargetState::Pending);
+            }
+        }
+        let named: BTreeSet<&SecretName> = ledger.account().secrets.iter().collect();
+        for secret in named.difference(&wanted) {
+            changes.extend(self.detach(account, secret));
+        }
+        self.edits.extend(Edit::of(account, ledger.account(), changes));
+    }
+
+    /// Whether a name goes: it is that of a Secret of ours, and its grant has put it there and wants it there no
+    /// longer. Without a Secret of ours nothing tells that the name is ours, so it stays.
+    fn detach(&mut self, account: &AccountName, secret: &SecretName) -> Option<Change> {
+        if self.frozen.contains(secret) {
+            return None;
+        }
+        let at = SecretRef { namespace: self.namespace.clone(), name: secret.clone() };
+        let lives = |uid: &Uid| self.world.room(uid).is_some();
+        let Claim::Ours(owned, _) = holding::claim(&at.namespace, secret, self.world.holding(&at), lives)
+        else {
+            return None;
+        };
+        let room = self.world.room(owned.grant()).filter(|room| room.may_be_attached_to(account))?;
+        let because = self.reason_to_leave(&owned);
+        // While a successor cannot be given yet, the former Secret serves on, and so does its name.
+        let goes = self.take.iter().any(|step| step.action.secret() == secret);
+        if matches!(because, Because::Renamed(_)) && !goes {
+            return None;
+        }
+        self.qualify(room, &TargetState::Pending);
+        Some(Change { verb: Verb::Detach, secret: secret.clone(), grant: owned.grant().clone(), because })
+    }
+
+    /// A grant's Secret stands here as it should, and something else does not yet.
+    fn qualify(&mut self, room: &Room, state: &TargetState) {
+        let uid = &room.identity().uid;
+        let good = |opinion: &&mut Opinion| {
+            opinion.grant == *uid && matches!(opinion.state, Some(TargetState::Synced(_)))
+        };
+        if let Some(opinion) = self.opinions.iter_mut().find(good) {
+            opinion.state = Some(state.clone());
         }
     }
 
@@ -297,12 +444,12 @@ impl<'a> Draft<'a> {
     fn waits(&self, grant: &Uid) -> bool {
         let pending =
             |opinion: &Opinion| opinion.grant == *grant && opinion.state == Some(TargetState::Pending);
-        self.opinions.iter().any(pending) && !self.steps.iter().any(|step| step.grant == *grant)
+        self.opinions.iter().any(pending) && !self.give.iter().any(|step| step.grant == *grant)
     }
 
     fn step(&mut self, action: Action, wish: &Wish<'a>, because: Because) {
         let depends = matches!(action, Action::Scrub(_));
-        self.steps.push(Step { action, grant: wish.room.identity().uid.clone(), because, depends });
+        self.give.push(Step { action, grant: wish.room.identity().uid.clone(), because, depends });
     }
 
     fn note(&mut self, wish: &Wish<'a>, state: TargetState) {
@@ -315,17 +462,25 @@ fn conflict(advice: String) -> TargetState {
     TargetState::troubled(Reason::TargetConflict, advice)
 }
 
-fn foreign_advice(namespace: &NamespaceName, name: &SecretName, holding: &Holding) -> String {
-    let what = match &holding.owner {
-        holding::Owner::Other { secret_type } if secret_type != holding::TARGET_TYPE => {
-            let shown: String = secret_type.chars().filter(|c| !c.is_control()).take(64).collect();
-            format!("a Secret of type {shown}")
+fn foreign_advice(namespace: &NamespaceName, name: &SecretName, holding: &Holding, grant: &Grant) -> String {
+    let plain = |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(64).collect() };
+    let (what, remedy) = match &holding.owner {
+        Owner::Other { secret_type, .. } if secret_type != holding::TARGET_TYPE => {
+            let remedy = "its type cannot be changed, so delete it and a new one is made";
+            (format!("a Secret of type {} that imps did not make", plain(secret_type)), remedy)
         }
-        _ => "a Secret".to_owned(),
+        Owner::Other { controller: Some(controller), .. } => {
+            let remedy = "end that, or let this one Secret be taken over by an annotation on it";
+            (format!("a Secret that {} controls", plain(controller)), remedy)
+        }
+        _ if grant.template.adopt => ("a Secret that is also a source".to_owned(), "it cannot be both"),
+        _ => {
+            let remedy = "delete it, or let it be taken over with spec.target.secret.adopt";
+            ("a Secret that imps did not make".to_owned(), remedy)
+        }
     };
     format!(
-        "{what} that imps did not make stands at {namespace}/{name} and is left alone; rename or delete it, or use \
-         another spec.target.secret.name"
+        "{what} stands at {namespace}/{name} and is left alone; {remedy}; or use another spec.target.secret.name"
     )
 }
 

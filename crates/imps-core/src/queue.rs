@@ -148,6 +148,16 @@ impl Queue {
         self.alarms.first().map(|(at, _)| *at)
     }
 
+    /// Whether nothing waits, nothing pauses and nothing is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.depth() == 0 && self.in_flight() == 0
+    }
+
+    /// Whether a namespace waits for its turn or is in flight; one that pauses does not count.
+    pub(crate) fn holds(&self, namespace: &NamespaceName) -> bool {
+        self.queued.contains_key(namespace) || self.flights.contains_key(namespace)
+    }
+
     /// How many namespaces wait, paused ones included.
     pub fn depth(&self) -> usize {
         self.queued.len() + self.alarms.len()

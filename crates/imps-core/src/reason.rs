@@ -61,6 +61,12 @@ pub enum Reason {
     TargetTerminating,
     /// Somebody changes our Secret again and again.
     TargetContended,
+    /// The API server forbids to attach the Secret to a ServiceAccount.
+    ServiceAccountForbidden,
+    /// Admission refuses to attach the Secret to a ServiceAccount.
+    ServiceAccountRefused,
+    /// Somebody takes our Secret's name out of a ServiceAccount again and again.
+    ServiceAccountContended,
     /// At least one target has a problem.
     TargetsDegraded,
 }
@@ -96,8 +102,24 @@ impl Reason {
             Reason::TargetTooLarge => "TargetTooLarge",
             Reason::TargetTerminating => "TargetTerminating",
             Reason::TargetContended => "TargetContended",
+            Reason::ServiceAccountForbidden => "ServiceAccountForbidden",
+            Reason::ServiceAccountRefused => "ServiceAccountRefused",
+            Reason::ServiceAccountContended => "ServiceAccountContended",
             Reason::TargetsDegraded => "TargetsDegraded",
         }
+    }
+}
+
+impl Reason {
+    /// Whether a target that is troubled by this stood as it should when imps last wrote it.
+    pub fn spares_the_secret(self) -> bool {
+        matches!(
+            self,
+            Reason::TargetContended
+                | Reason::ServiceAccountForbidden
+                | Reason::ServiceAccountRefused
+                | Reason::ServiceAccountContended
+        )
     }
 }
 
@@ -165,6 +187,15 @@ impl Fault {
             FaultClass::Refused => Reason::TargetRefused,
             FaultClass::NamespaceGone | FaultClass::Gone | FaultClass::Changed => Reason::Progressing,
             FaultClass::Throttled(_) | FaultClass::Unavailable => Reason::ApiUnavailable,
+        }
+    }
+
+    /// The reason to report for a ServiceAccount that met this fault.
+    pub fn account_reason(&self) -> Reason {
+        match self.class {
+            FaultClass::Forbidden => Reason::ServiceAccountForbidden,
+            FaultClass::Refused => Reason::ServiceAccountRefused,
+            _ => self.target_reason(),
         }
     }
 

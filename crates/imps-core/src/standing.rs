@@ -10,8 +10,9 @@ use crate::grant::Identity;
 use crate::holding::Version;
 use crate::name::{NamespaceName, SecretName, SecretRef, Uid};
 use crate::reason::{FaultClass, Reason};
+use crate::selector::NamePattern;
 use crate::source::{Source, Trouble};
-use crate::world::{Room, Stream, Tally, TargetState, World};
+use crate::world::{Room, Stream, Tally, TargetState, World, accounts_stream};
 
 /// How many failing namespaces a status spells out.
 pub const FAILURES_SHOWN_MAX: usize = 20;
@@ -76,6 +77,11 @@ pub struct Standing {
     /// The names under which a Secret of this grant may stand: the present one, and former ones until nothing is left
     /// there.
     pub secret_names: BTreeSet<SecretName>,
+    /// The names and patterns of ServiceAccounts that it may be attached to: the present ones, and former ones until
+    /// it is detached from all of those.
+    pub account_names: BTreeSet<NamePattern>,
+    /// To how many ServiceAccounts it is attached.
+    pub attached: usize,
 }
 
 /// How one source stands.
@@ -188,6 +194,8 @@ impl Standing {
             managed,
             managed_more,
             secret_names: room.secret_names().into_iter().cloned().collect(),
+            account_names: room.account_patterns().cloned().collect(),
+            attached: world.attachments(room),
             sources,
         }
     }
@@ -206,7 +214,9 @@ impl Standing {
         if self.source_troubles().iter().any(|trouble| !known.contains(trouble)) {
             say(true, "SourceCredentialsError", &self.sources_ready.message);
         }
-        for kind in [FailureKind::Conflict, FailureKind::Write, FailureKind::Delete] {
+        for kind in
+            [FailureKind::Conflict, FailureKind::Write, FailureKind::Delete, FailureKind::ServiceAccount]
+        {
             let first = self.failures.iter().find(|failure| failure.kind() == kind);
             let news =
                 before.is_none_or(|before| before.failures.iter().all(|failure| failure.kind() != kind));
@@ -235,6 +245,7 @@ enum FailureKind {
     Conflict,
     Write,
     Delete,
+    ServiceAccount,
 }
 
 impl FailureKind {
@@ -243,6 +254,7 @@ impl FailureKind {
             FailureKind::Conflict => "TargetConflict",
             FailureKind::Write => "SecretReconciliationError",
             FailureKind::Delete => "SecretDeletionError",
+            FailureKind::ServiceAccount => "ServiceAccountReconciliationError",
         }
     }
 }
@@ -252,6 +264,12 @@ impl TargetFailure {
         match (self.leaving, self.reason) {
             (true, _) => FailureKind::Delete,
             (false, Reason::TargetConflict) => FailureKind::Conflict,
+            (
+                false,
+                Reason::ServiceAccountForbidden
+                | Reason::ServiceAccountRefused
+                | Reason::ServiceAccountContended,
+            ) => FailureKind::ServiceAccount,
             (false, _) => FailureKind::Write,
         }
     }
@@ -394,6 +412,9 @@ fn judge_targets(room: &Room, failures: &[TargetFailure]) -> Judgement {
     }
     let message = match room.grant() {
         Some(grant) if grant.recipients.is_empty() => "spec.target selects no namespace at all".to_owned(),
+        Some(grant) if !grant.accounts.is_empty() => {
+            format!("{} with Secret {secret} attached", plural(synced, "namespace"))
+        }
         _ => format!("{} with Secret {secret}", plural(synced, "namespace")),
     };
     Judgement { truth: Truth::True, reason: Reason::Succeeded, message }
@@ -422,6 +443,16 @@ impl Verdicts<'_> {
                 judge(Truth::True, Reason::InvalidSpec, &message),
             );
             return (ready, None, Some(stalled));
+        }
+        if self.room.is_leaving() {
+            let Tally { leaving, .. } = self.room.tally();
+            let message =
+                format!("it is being deleted; {} left to take the Secret from", plural(leaving, "namespace"));
+            let (ready, reconciling) = (
+                judge(Truth::False, Reason::Progressing, &message),
+                judge(Truth::True, Reason::Progressing, &message),
+            );
+            return (ready, Some(reconciling), None);
         }
         if self.room.grant().is_some_and(|grant| grant.suspended) {
             let message = "spec.suspend is true: nothing is written and nothing is taken away";
@@ -484,6 +515,7 @@ impl Verdicts<'_> {
         if !grant.recipients.pods.is_empty() {
             streams.push(self.world.pods_stream());
         }
+        streams.extend(grant.accounts.iter().map(accounts_stream));
         let broken =
             streams.iter().find_map(|stream| self.world.stream_fault(stream).map(|fault| (stream, fault)))?;
         let (stream, fault) = broken;

@@ -6,14 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::account::{Account, Edit, Ledger};
 use crate::census::{Pod, PodCensus, PodUid};
 use crate::exchange::{ExchangeFault, ExchangeKey, Flaw, Issued, KeylessAllowed};
 use crate::grant::{Grant, Identity, Verdict};
 use crate::holding::{Holding, Owner, Sighting, Version};
-use crate::name::{NamespaceName, SecretName, SecretRef, Uid};
+use crate::name::{AccountName, AccountRef, NamespaceName, SecretName, SecretRef, Uid};
 use crate::reason::Fault;
 use crate::refresh::{LIFETIME_MAX, Lease};
-use crate::selector::Tags;
+use crate::selector::{NamePattern, Tags};
 use crate::source::{Document, Offer, Source, Trouble};
 
 pub mod calendar;
@@ -44,6 +45,8 @@ pub enum Stream {
     Source(SecretRef),
     /// All Secrets of one name, in every namespace.
     Targets(SecretName),
+    /// The ServiceAccounts of one name in every namespace, or all there are.
+    Accounts(Option<AccountName>),
 }
 
 impl std::fmt::Display for Stream {
@@ -54,6 +57,8 @@ impl std::fmt::Display for Stream {
             Stream::Pods { .. } => f.write_str("pods"),
             Stream::Source(at) => write!(f, "secret {at}"),
             Stream::Targets(name) => write!(f, "secrets named {name} in all namespaces"),
+            Stream::Accounts(Some(name)) => write!(f, "serviceaccounts named {name} in all namespaces"),
+            Stream::Accounts(None) => f.write_str("serviceaccounts"),
         }
     }
 }
@@ -81,6 +86,10 @@ pub enum Fact {
     Secret(SecretRef, Box<Sighting>),
     /// It is gone; the UID and version are those of its end.
     SecretGone(SecretRef, Uid, Version),
+    /// A ServiceAccount is there.
+    Account(AccountRef, Account),
+    /// It is gone.
+    AccountGone(AccountRef, Uid),
     /// A whole list of the stream begins.
     Relist(Stream),
     /// The list is complete.
@@ -105,6 +114,8 @@ impl Fact {
             Fact::Source(at, _) | Fact::SourceGone(at) => Some(Stream::Source(at.clone())),
             Fact::Secret(at, _) | Fact::SecretGone(at, ..) => Some(Stream::Targets(at.name.clone())),
             Fact::Relist(stream) | Fact::Listed(stream) | Fact::Broken(stream, _) => Some(stream.clone()),
+            // One of two, see `of_account`.
+            Fact::Account(..) | Fact::AccountGone(..) => None,
             Fact::Pod(_)
             | Fact::PodGone(_)
             | Fact::Recalled(..)
@@ -125,6 +136,17 @@ pub struct GrantFact {
     pub remarks: Vec<String>,
     /// What its status remembers of an earlier process.
     pub record: Record,
+    /// How far the API server is with its deletion.
+    pub tenure: Tenure,
+}
+
+/// What keeps an `ImagePullSecret` from going, and whether it is to go.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tenure {
+    /// Whether our finalizer is among `metadata.finalizers`: the object does not go before its Secret is detached.
+    pub held: bool,
+    /// It has a deletion timestamp.
+    pub deleting: bool,
 }
 
 /// One thing that is wrong with an `ImagePullSecret`.
@@ -228,6 +250,13 @@ pub struct World {
     holdings: BTreeMap<SecretRef, Holding>,
     /// How many Secrets of ours stand at each name: a name is watched until the last one is gone.
     ours: BTreeMap<SecretName, usize>,
+    /// How many Secrets each grant has.
+    owned: BTreeMap<Uid, usize>,
+    accounts: BTreeMap<AccountRef, Ledger>,
+    /// The grants whose finalizer has to be seen to: few at any time.
+    unsettled: BTreeSet<Uid>,
+    /// The grants with former patterns of ServiceAccounts, and one that may still name the Secret because of those.
+    former: BTreeMap<Uid, Option<AccountRef>>,
     census: PodCensus,
     pods_round: u32,
     streams: BTreeMap<Stream, StreamState>,
@@ -248,6 +277,10 @@ impl World {
             sources: BTreeMap::new(),
             holdings: BTreeMap::new(),
             ours: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            former: BTreeMap::new(),
             census: PodCensus::default(),
             pods_round: 0,
             streams: BTreeMap::new(),
@@ -264,8 +297,13 @@ impl World {
     }
 
     /// All grants.
-    pub fn rooms(&self) -> impl Iterator<Item = &Room> {
+    pub fn rooms(&self) -> impl ExactSizeIterator<Item = &Room> {
         self.rooms.values()
+    }
+
+    /// The grants whose finalizer has to be put on or taken off, or will have to be.
+    pub(crate) fn unsettled(&self) -> impl Iterator<Item = &Room> {
+        self.unsettled.iter().filter_map(|uid| self.rooms.get(uid))
     }
 
     /// All namespaces.
@@ -298,6 +336,39 @@ impl World {
         let first = SecretRef { namespace: namespace.clone(), name: SecretName::new("") };
         let rest = self.holdings.range(first..);
         rest.take_while(move |(at, _)| at.namespace == *namespace).map(|(at, holding)| (&at.name, holding))
+    }
+
+    /// The ServiceAccounts of a namespace that are listened to.
+    pub fn accounts(&self, namespace: &NamespaceName) -> impl Iterator<Item = (&AccountName, &Ledger)> {
+        let first = AccountRef { namespace: namespace.clone(), name: AccountName::new("") };
+        let rest = self.accounts.range(first..);
+        rest.take_while(move |(at, _)| at.namespace == *namespace).map(|(at, ledger)| (&at.name, ledger))
+    }
+
+    /// In how many ServiceAccounts the Secret of a grant stands because of it, in the namespaces that plans have looked
+    /// at: those of other grants may be many.
+    pub fn attachments(&self, room: &Room) -> usize {
+        let Some(grant) = room.grant().filter(|grant| !grant.accounts.is_empty()) else { return 0 };
+        let name = &grant.template.name;
+        let owning = room.namespaces().filter(|namespace| self.owns(room, namespace, name));
+        owning
+            .flat_map(|namespace| self.accounts(namespace))
+            .filter(|(account, ledger)| ledger.has(name) && room.attaches_to(account).is_some())
+            .count()
+    }
+
+    /// Whether a Secret of this grant stands at a name.
+    fn owns(&self, room: &Room, namespace: &NamespaceName, name: &SecretName) -> bool {
+        let at = SecretRef { namespace: namespace.clone(), name: name.clone() };
+        self.holdings.get(&at).is_some_and(|holding| holding.is_of(&room.identity().uid))
+    }
+
+    /// Whether all ServiceAccounts that a grant may be attached to have been seen. Those that imps may not see hold
+    /// nothing up.
+    pub(crate) fn knows_accounts(&self, room: &Room) -> bool {
+        room.account_patterns()
+            .map(accounts_stream)
+            .all(|stream| self.is_listed(&stream) || self.stream_fault(&stream).is_some())
     }
 
     /// How many pods the census remembers.
@@ -333,9 +404,9 @@ impl World {
     fn is_settled(&self, room: &Room) -> bool {
         let Some(grant) = room.grant() else { return false };
         let name = &grant.template.name;
-        [Stream::Grants, Stream::Namespaces, Stream::Targets(name.clone())]
-            .iter()
-            .all(|stream| self.is_listed(stream))
+        let mut streams = vec![Stream::Grants, Stream::Namespaces, Stream::Targets(name.clone())];
+        streams.extend(grant.accounts.iter().map(accounts_stream));
+        streams.iter().all(|stream| self.is_listed(stream))
     }
 
     /// Whether a grant cannot say yet how it stands: something that it needs has not been read.
@@ -372,6 +443,7 @@ impl World {
             }
         }
         wanted.extend(self.ours.keys().cloned().map(Stream::Targets));
+        wanted.extend(self.rooms.values().flat_map(Room::account_patterns).map(accounts_stream));
         wanted
     }
 
@@ -415,6 +487,8 @@ impl World {
             Fact::SourceGone(at) => self.with_source(&at, &mut wake, |source| source.vanish(now)),
             Fact::Secret(at, sighting) => self.learn_secret(at, (*sighting).into(), &mut wake),
             Fact::SecretGone(at, uid, version) => self.forget_secret(&at, &uid, version, &mut wake),
+            Fact::Account(at, account) => self.learn_account(at, account, &mut wake),
+            Fact::AccountGone(at, uid) => self.forget_account(&at, &uid, &mut wake),
             Fact::Relist(stream) => self.begin(stream),
             Fact::Listed(stream) => self.finish(stream, now, &mut wake),
             Fact::Broken(stream, fault) => self.learn_broken(stream, fault, &mut wake),
@@ -473,6 +547,14 @@ impl World {
             Stream::Targets(name) => {
                 self.holdings.retain(|at, _| at.name != *name);
                 self.ours.remove(name);
+                self.owned.clear();
+                for uid in self.holdings.values().filter_map(Holding::grant) {
+                    *self.owned.entry(uid.clone()).or_insert(0) += 1;
+                }
+            }
+            Stream::Accounts(_) => {
+                let Self { accounts, streams, .. } = self;
+                accounts.retain(|at, _| of_account(at).iter().any(|stream| streams.contains_key(stream)));
             }
             Stream::Grants | Stream::Namespaces | Stream::Pods { .. } => {}
         }
@@ -486,11 +568,15 @@ impl World {
             // Our own report comes back this way: the object is as it was.
             return;
         }
+        self.sort(&uid);
         wake.grants.insert(uid.clone());
         wake.streams = true;
         self.reach.forget(&uid);
-        if let Some(grant) = self.rooms[&uid].grant() {
+        if let Some(grant) = self.rooms[&uid].grant().cloned() {
             self.reach.learn(&uid, &grant.recipients);
+            if !grant.accounts.is_empty() {
+                self.forgive(&grant.template.name);
+            }
         }
         self.ask_census();
         self.refresh(&uid);
@@ -504,8 +590,24 @@ impl World {
                 self.present.remove(&(namespace.clone(), uid.clone()));
             }
             wake.streams = true;
+            self.sort(uid);
             self.reach.forget(uid);
             self.ask_census();
+        }
+    }
+
+    /// Notes whether a grant has to be looked at for its finalizer and its former patterns.
+    fn sort(&mut self, uid: &Uid) {
+        let room = self.rooms.get(uid);
+        if room.is_some_and(Room::is_unsettled) {
+            self.unsettled.insert(uid.clone());
+        } else {
+            self.unsettled.remove(uid);
+        }
+        if room.is_some_and(|room| !room.record().account_names.is_empty()) {
+            self.former.entry(uid.clone()).or_default();
+        } else {
+            self.former.remove(uid);
         }
     }
 
@@ -515,13 +617,11 @@ impl World {
         if !self.is_listed(&Stream::Grants) {
             return;
         }
-        let owned =
-            |holding: &Holding| matches!(&holding.owner, Owner::Grant(o) | Owner::Stripped(o) if o == uid);
-        let held = self.holdings.iter().filter(|(_, holding)| owned(holding));
+        let held = self.holdings.iter().filter(|(_, holding)| holding.is_of(uid));
         wake.bulk.extend(held.map(|(at, _)| at.namespace.clone()));
         let Some(room) = self.rooms.get(uid) else { return };
         let mut stale: Vec<NamespaceName> = room.stale().cloned().collect();
-        if let Some(grant) = room.grant().filter(|grant| !grant.suspended) {
+        if let Some(grant) = room.wishing() {
             let fresh = self.namespaces.iter().filter(|(name, namespace)| {
                 !namespace.terminating
                     && !room.targets().contains_key(*name)
@@ -602,6 +702,97 @@ impl World {
         }
     }
 
+    fn learn_account(&mut self, mut at: AccountRef, account: Account, wake: &mut Wake) {
+        // It may have come by either.
+        let streams = of_account(&at);
+        if !streams.iter().any(|stream| self.streams.contains_key(stream)) {
+            return;
+        }
+        streams.iter().for_each(|stream| self.see(stream, at.to_string()));
+        if let Some(ledger) = self.accounts.get_mut(&at) {
+            if ledger.learn(account) {
+                wake.live.insert(at.namespace);
+            }
+            return;
+        }
+        if let Some((known, _)) = self.namespaces.get_key_value(&at.namespace) {
+            at.namespace = known.clone();
+        }
+        wake.live.insert(at.namespace.clone());
+        self.accounts.insert(at, Ledger::new(account));
+    }
+
+    fn forget_account(&mut self, at: &AccountRef, uid: &Uid, wake: &mut Wake) {
+        if self.accounts.get(at).is_some_and(|ledger| ledger.account().uid == *uid) {
+            self.accounts.remove(at);
+            wake.live.insert(at.namespace.clone());
+        }
+    }
+
+    /// An edit of ours was carried out.
+    pub(crate) fn edited(&mut self, namespace: &NamespaceName, edit: &Edit, version: Version, now: Instant) {
+        let at = AccountRef { namespace: namespace.clone(), name: edit.account.clone() };
+        if let Some(ledger) = self.accounts.get_mut(&at) {
+            ledger.edited(edit, version, now);
+        }
+    }
+
+    /// A grant was edited: whoever took its Secret's name out of a ServiceAccount may be meant to keep it now.
+    fn forgive(&mut self, secret: &SecretName) {
+        self.accounts.values_mut().for_each(|ledger| ledger.forgive(secret));
+    }
+
+    /// Forgets former patterns of ServiceAccounts when nothing is attached by them any more. Returns the grants that
+    /// had such a pattern.
+    pub(crate) fn forget_former_accounts(&mut self) -> Vec<Uid> {
+        let mut done = Vec::new();
+        let mut former = std::mem::take(&mut self.former);
+        for (uid, witness) in &mut former {
+            let Some(room) = self.rooms.get(uid).filter(|room| self.knows_accounts(room)) else { continue };
+            // The one that was found last is most likely still there.
+            if witness.as_ref().is_some_and(|at| self.is_former_attachment(room, at)) {
+                continue;
+            }
+            *witness = self.accounts.keys().find(|at| self.is_former_attachment(room, at)).cloned();
+            if witness.is_none() {
+                done.push(uid.clone());
+            }
+        }
+        self.former = former;
+        for uid in &done {
+            self.rooms.get_mut(uid).expect("it was there a line ago").forget_former_accounts();
+            self.sort(uid);
+        }
+        done
+    }
+
+    /// Whether a ServiceAccount still names a Secret of a grant because of a former pattern.
+    fn is_former_attachment(&self, room: &Room, at: &AccountRef) -> bool {
+        let Some(ledger) = self.accounts.get(at).filter(|_| room.was_attached_to(&at.name)) else {
+            return false;
+        };
+        let names = room.secret_names();
+        names.into_iter().any(|name| ledger.has(name) && self.owns(room, &at.namespace, name))
+    }
+
+    /// How many Secrets of a grant stand anywhere; none while that is not known for sure.
+    pub(crate) fn leftovers(&self, room: &Room) -> Option<usize> {
+        let mut names = room.secret_names().into_iter();
+        if !names.all(|name| self.is_listed(&Stream::Targets(name.clone()))) {
+            return None;
+        }
+        Some(self.owned.get(&room.identity().uid).copied().unwrap_or_default())
+    }
+
+    /// Why our finalizer could not be put on a grant, or that it could.
+    pub(crate) fn note_hold(&mut self, uid: &Uid, fault: Option<Fault>, wake: &mut Wake) {
+        let Some(room) = self.rooms.get_mut(uid) else { return };
+        if room.note_hold(fault) {
+            wake.grants.insert(uid.clone());
+            self.wake_grant(uid, wake);
+        }
+    }
+
     fn learn_secret(&mut self, mut at: SecretRef, mut holding: Holding, wake: &mut Wake) {
         self.see(&Stream::Targets(at.name.clone()), at.namespace.to_string());
         let known = self.holdings.get(&at);
@@ -630,11 +821,22 @@ impl World {
         let counts = |holding: &Holding| usize::from(!matches!(holding.owner, Owner::Other { .. }));
         let came = holding.as_ref().map_or(0, counts);
         let name = at.name.clone();
+        if let Some(uid) = holding.as_ref().and_then(Holding::grant) {
+            *self.owned.entry(uid.clone()).or_insert(0) += 1;
+        }
         let before = match holding {
             Some(holding) => self.holdings.insert(at, holding),
             None => self.holdings.remove(&at),
         };
         let went = before.as_ref().map_or(0, counts);
+        if let Some(uid) = before.as_ref().and_then(Holding::grant)
+            && let Some(left) = self.owned.get_mut(uid)
+        {
+            *left -= 1;
+            if *left == 0 {
+                self.owned.remove(uid);
+            }
+        }
         let count = self.ours.entry(name.clone()).or_insert(0);
         *count = (*count + came).saturating_sub(went);
         if *count == 0 {
@@ -801,6 +1003,15 @@ impl World {
                 }
                 wake.streams |= !self.ours.contains_key(name);
             }
+            Stream::Accounts(which) => {
+                let covered = |at: &AccountRef| which.as_ref().is_none_or(|name| at.name == *name);
+                let is_gone = |at: &AccountRef| covered(at) && !seen.contains(&at.to_string());
+                let gone: Vec<AccountRef> = self.accounts.keys().filter(|at| is_gone(at)).cloned().collect();
+                for at in gone {
+                    self.accounts.remove(&at);
+                    wake.live.insert(at.namespace);
+                }
+            }
         }
         if first || healed {
             self.wake_waiting(&stream, wake);
@@ -829,7 +1040,7 @@ impl World {
                 let held = self.holdings.keys().filter(|at| at.name == *name);
                 wake.bulk.extend(held.map(|at| at.namespace.clone()));
             }
-            Stream::Namespaces | Stream::Pods { .. } | Stream::Source(_) => {}
+            Stream::Namespaces | Stream::Pods { .. } | Stream::Source(_) | Stream::Accounts(_) => {}
         }
     }
 
@@ -853,4 +1064,15 @@ impl World {
         }
         self.adopt_remembered(uid, now, wake);
     }
+}
+
+/// The stream that shows the ServiceAccounts of a name, or all of them for a pattern. A name has one of its own also
+/// when a pattern covers it, so that a right that only the pattern needs is missed by nobody else.
+pub(crate) fn accounts_stream(pattern: &NamePattern) -> Stream {
+    Stream::Accounts(pattern.exact().map(AccountName::new))
+}
+
+/// The streams that can show a ServiceAccount.
+fn of_account(at: &AccountRef) -> [Stream; 2] {
+    [Stream::Accounts(Some(at.name.clone())), Stream::Accounts(None)]
 }

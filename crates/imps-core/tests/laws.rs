@@ -8,14 +8,18 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use imps_core::account::ATTACHES_MAX;
+use imps_core::grant::Grant;
 use imps_core::name::{NamespaceName, SecretRef};
 use imps_core::world::Namespace;
 use proptest::prelude::*;
-use support::{GRACE, SourceText, Stage, Stored, docker_config, grant, selector, tags};
+use support::{GRACE, SourceText, Stage, Stored, docker_config, grant, pattern, selector, tags};
 
 const NAMESPACES: [&str; 4] = ["anchor", "bank", "crate", "dock"];
 const SOURCES: [&str; 3] = ["one", "two", "three"];
 const REGISTRIES: [&str; 3] = ["a.example", "b.example", "docker.io"];
+/// The names that the target ever has.
+const OURS: [&str; 2] = ["pull", "pull-second"];
 const JSON: &str = "kubernetes.io/dockerconfigjson";
 
 /// One thing that happens to the cluster.
@@ -41,6 +45,10 @@ enum Happening {
     Vacated { namespace: usize },
     /// The target's name changes.
     Renamed { second: bool },
+    /// The grant is attached to the ServiceAccount `default` of each recipient, or no longer.
+    Attaching { on: bool },
+    /// Somebody writes the list of a ServiceAccount whole: with a name of their own in front, or without ours.
+    Rewritten { namespace: usize, without: bool },
     /// The process starts anew, and meanwhile somebody has edited a target that is not the anchor's.
     Restarted { edited: Option<usize> },
     /// Nothing happens for longer than the grace.
@@ -67,6 +75,9 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (1..4usize).prop_map(|namespace| Happening::Squatted { namespace }),
         1 => (1..4usize).prop_map(|namespace| Happening::Vacated { namespace }),
         1 => any::<bool>().prop_map(|second| Happening::Renamed { second }),
+        2 => any::<bool>().prop_map(|on| Happening::Attaching { on }),
+        2 => (0..4usize, any::<bool>())
+            .prop_map(|(namespace, without)| Happening::Rewritten { namespace, without }),
         3 => prop::option::of(1..4usize).prop_map(|edited| Happening::Restarted { edited }),
         1 => Just(Happening::Waited),
     ]
@@ -81,6 +92,14 @@ struct Oracle {
     gone: BTreeSet<usize>,
     selected: BTreeSet<usize>,
     squatted: BTreeMap<usize, Stored>,
+    attaching: bool,
+    /// What others have put into each ServiceAccount.
+    theirs: BTreeMap<usize, Vec<String>>,
+    /// How often somebody has taken our name out of it, since the spec was edited last.
+    thefts: BTreeMap<usize, u32>,
+    /// Where somebody has deleted a target: if nothing could be given again, no Secret tells any more that a name is
+    /// ours.
+    bereft: BTreeSet<usize>,
 }
 
 impl Oracle {
@@ -132,9 +151,12 @@ impl Play {
         grant.recipients.namespaces.labels = vec![selector("pull=yes")];
         stage.grants.insert(identity.uid.clone(), (identity, grant, Default::default()));
         let mut play = Self { stage, oracle: Oracle::default(), name: "pull" };
-        for index in 0..NAMESPACES.len() {
+        for (index, namespace) in NAMESPACES.iter().enumerate() {
             play.label(index, index == 0);
+            play.stage.account(namespace, "default", &["theirs"]);
+            play.oracle.theirs.insert(index, vec!["theirs".to_owned()]);
         }
+        play.attaching(true);
         // Every history begins with something to lose.
         play.happen(&Happening::Good { source: 0, registries: BTreeSet::from([0]), generation: 0 });
         play.stage.run();
@@ -230,6 +252,8 @@ impl Play {
                 }
             }
             Happening::Renamed { second } => self.rename(*second),
+            Happening::Attaching { on } => self.attaching(*on),
+            Happening::Rewritten { namespace, without } => self.rewrite(*namespace, *without),
             Happening::Restarted { edited } => {
                 edited.iter().for_each(|namespace| self.tamper(*namespace, false));
                 self.stage.restart();
@@ -253,6 +277,7 @@ impl Play {
         }
         if deleted {
             self.stage.secrets.remove(&at);
+            self.oracle.bereft.insert(namespace);
         } else if let Some(stored) = self.stage.secrets.get_mut(&at) {
             stored.bytes = docker_config(&[("evil.example", "mallory")]).into_bytes();
             (stored.by_imps, stored.version) = (false, version);
@@ -276,6 +301,8 @@ impl Play {
             by_imps: false,
             legacy_copy: false,
             immutable: false,
+            consent: None,
+            controller: None,
         };
         self.stage.secrets.insert(at, stored.clone());
         self.oracle.squatted.insert(namespace, stored);
@@ -287,10 +314,52 @@ impl Play {
             return;
         }
         self.name = name;
+        self.edit(|grant| grant.template.name = name.into());
+    }
+
+    fn attaching(&mut self, on: bool) {
+        self.oracle.attaching = on;
+        self.edit(|grant| grant.accounts = if on { vec![pattern("default")] } else { Vec::new() });
+    }
+
+    fn edit(&mut self, change: impl Fn(&mut Grant)) {
         for (identity, grant, _) in self.stage.grants.values_mut() {
             identity.generation += 1;
             grant.identity = identity.clone();
-            grant.template.name = name.into();
+            change(grant);
+        }
+        self.oracle.thefts.clear();
+    }
+
+    fn rewrite(&mut self, namespace: usize, without: bool) {
+        let mut list = self.stage.attached(NAMESPACES[namespace], "default");
+        if without {
+            let ours = list.len();
+            list.retain(|name| !OURS.contains(&name.as_str()));
+            *self.oracle.thefts.entry(namespace).or_default() += u32::from(list.len() < ours);
+        } else {
+            let name = format!("theirs-{}", list.len());
+            list.insert(0, name.clone());
+            self.oracle.theirs.get_mut(&namespace).unwrap().insert(0, name);
+        }
+        let list: Vec<&str> = list.iter().map(String::as_str).collect();
+        self.stage.account(NAMESPACES[namespace], "default", &list);
+    }
+
+    /// Of a ServiceAccount: what others put there stands, and our name when it should.
+    fn check_account(&self, index: usize) {
+        let list = self.stage.attached(NAMESPACES[index], "default");
+        let (ours, theirs): (Vec<_>, Vec<_>) =
+            list.into_iter().partition(|name| OURS.contains(&name.as_str()));
+        assert_eq!(theirs, self.oracle.theirs[&index], "the names of others stay, in their order");
+        let selected = self.oracle.selected.contains(&index) && self.oracle.attaching;
+        let squatted = self.oracle.squatted.contains_key(&index);
+        let stands = self.stage.secrets.contains_key(&self.at(index)) && !squatted;
+        if selected && stands && self.oracle.thefts.get(&index).is_none_or(|count| *count < ATTACHES_MAX) {
+            assert_eq!(ours, [self.name], "{} names the Secret", NAMESPACES[index]);
+        }
+        if !selected && !self.oracle.bereft.contains(&index) {
+            assert_eq!(ours, [] as [String; 0], "{} names no Secret of ours", NAMESPACES[index]);
         }
     }
 
@@ -298,6 +367,7 @@ impl Play {
     fn check(&mut self) {
         let expected = self.oracle.expected();
         for (index, namespace) in NAMESPACES.iter().enumerate() {
+            self.check_account(index);
             if let Some(stored) = self.oracle.squatted.get(&index) {
                 assert_eq!(
                     self.stage.secrets.get(&self.at(index)),

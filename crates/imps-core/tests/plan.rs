@@ -5,12 +5,16 @@
 //! pod NAMESPACE [key=value …] [deleting]
 //! source NAMESPACE/NAME REGISTRY=USER …      or: malformed | forbidden | opaque
 //! grant NAME [age N] from SOURCE,… as SECRET to (name|label|annotation|pod) RULE … \
-//!       [exclude (name|label) RULE …] [suspended]
+//!       [exclude (name|label) RULE …] [attach PATTERN] [formerly PATTERN] [was SECRET] [adopt] \
+//!       [suspended] [leaving]
 //! refuses NAMESPACE
-//! secret NAMESPACE/NAME of GRANT [edited|legacy|immutable]      or: foreign [TYPE]
+//! account NAMESPACE/NAME [SECRET …] [locked]
+//! secret NAMESPACE/NAME of GRANT [edited|legacy|immutable]      or: foreign [TYPE] [consents GRANT] [controlled]
 //! ---
 //! VERB NAMESPACE/NAME because REASON
+//! (attach|detach) SECRET NAMESPACE/NAME because REASON
 //! holds NAMESPACE/NAME REGISTRY=USER …
+//! account NAMESPACE/NAME SECRET …
 //! GRANT Ready|NotReady|Unknown REASON desired=N synced=N failed=N conflict=N
 //! GRANT failure NAMESPACE REASON
 //! ```
@@ -25,9 +29,10 @@ mod support;
 use std::fmt::Write;
 use std::path::Path;
 
-use imps_core::name::{NamespaceName, SecretRef, Uid};
+use imps_core::grant::OptOut;
+use imps_core::name::{AccountRef, NamespaceName, SecretRef, Uid};
 use imps_core::standing::Truth;
-use imps_core::world::Namespace;
+use imps_core::world::{Namespace, Record, Tenure};
 use support::{SourceText, Stage, Stored, docker_config, grant, pattern, pod, selector};
 
 #[test]
@@ -69,6 +74,16 @@ fn play(world: &str) -> String {
             "refuses" => {
                 stage.refusing.insert(NamespaceName::new(words[1]));
             }
+            "account" => {
+                let at = reference(words[1]);
+                let secrets: Vec<&str> =
+                    words[2..].iter().copied().filter(|word| *word != "locked").collect();
+                stage.account(at.namespace.as_str(), at.name.as_str(), &secrets);
+                if words.contains(&"locked") {
+                    let name = at.name.as_str().into();
+                    stage.locked.insert(AccountRef { namespace: at.namespace, name });
+                }
+            }
             "source" => source(&mut stage, &words[1..]),
             "grant" => read_grant(&mut stage, &words[1..]),
             "secret" => late.push(words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()),
@@ -93,6 +108,10 @@ fn judge(mut stage: Stage) -> String {
                 logins.iter().map(|(registry, user)| format!("{registry}={user}")).collect();
             writeln!(text, "holds {at} {}", logins.join(" ")).unwrap();
         }
+    }
+    for (at, account) in &stage.accounts {
+        let names: Vec<&str> = account.secrets.iter().map(|name| name.as_str()).collect();
+        writeln!(text, "{}", format!("account {at} {}", names.join(" ")).trim_end()).unwrap();
     }
     for standing in stage.standings.values() {
         let ready = match standing.ready.truth {
@@ -164,6 +183,9 @@ fn read_grant(stage: &mut Stage, words: &[&str]) {
     let (mut identity, mut grant) = grant(words[0], 100);
     let mut words = words[1..].iter().peekable();
     let mut excluding = false;
+    grant.recipients.opt_outs = &[OptOut { key: "tool/ignore", values: &["true"], by: "tool" }];
+    let mut record = Record::default();
+    let mut tenure = Tenure::default();
     while let Some(word) = words.next() {
         let mut next = || *words.next().unwrap();
         match *word {
@@ -173,6 +195,11 @@ fn read_grant(stage: &mut Stage, words: &[&str]) {
             "to" => excluding = false,
             "exclude" => excluding = true,
             "suspended" => grant.suspended = true,
+            "adopt" => grant.template.adopt = true,
+            "attach" => grant.accounts.push(pattern(next())),
+            "formerly" => drop(record.account_names.insert(pattern(next()))),
+            "was" => drop(record.secret_names.insert(next().into())),
+            "leaving" => tenure.deleting = true,
             "name" if excluding => grant.recipients.exclude.names.push(pattern(next())),
             "name" => grant.recipients.namespaces.names.push(pattern(next())),
             "label" if excluding => grant.recipients.exclude.labels.push(selector(next())),
@@ -183,7 +210,9 @@ fn read_grant(stage: &mut Stage, words: &[&str]) {
         }
     }
     grant.identity = identity.clone();
-    stage.grants.insert(identity.uid.clone(), (identity, grant, Default::default()));
+    tenure.held = tenure.deleting;
+    stage.tenures.insert(identity.uid.clone(), tenure);
+    stage.grants.insert(identity.uid.clone(), (identity, grant, record));
 }
 
 fn secret(stage: &mut Stage, words: &[String]) {
@@ -192,12 +221,14 @@ fn secret(stage: &mut Stage, words: &[String]) {
     let version = stage.version();
     let foreign = has("foreign");
     let owner = if foreign { None } else { Some(Uid::new(format!("uid-{}", words[3]))) };
-    let secret_type =
-        words.get(3).filter(|_| foreign).map_or("kubernetes.io/dockerconfigjson", String::as_str);
+    let after = |word: &str| words.iter().position(|w| w == word).and_then(|at| words.get(at + 1)).cloned();
+    let secret_type = after("foreign")
+        .filter(|word| word == "Opaque" || word.contains('/'))
+        .unwrap_or_else(|| "kubernetes.io/dockerconfigjson".to_owned());
     let stored = Stored {
         uid: format!("old-{}", at.namespace),
         version,
-        secret_type: secret_type.to_owned(),
+        secret_type,
         bytes: docker_config(&[("old.example", "old")]).into_bytes(),
         labels: Default::default(),
         annotations: Default::default(),
@@ -205,6 +236,8 @@ fn secret(stage: &mut Stage, words: &[String]) {
         by_imps: !foreign && !has("legacy") && !has("edited"),
         legacy_copy: has("legacy"),
         immutable: has("immutable"),
+        consent: after("consents"),
+        controller: has("controlled").then(|| "ExternalSecret hub".to_owned()),
     };
     stage.secrets.insert(at, stored);
 }

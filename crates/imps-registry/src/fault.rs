@@ -206,6 +206,11 @@ pub(crate) fn unreachable_because(code: impl Into<String>, advice: impl Into<Str
     }
 }
 
+/// The Secret says its login itself.
+pub(crate) fn nothing_to_exchange() -> ExchangeFault {
+    denied("no exchange", "the Secret holds a login, which is used as it is")
+}
+
 /// A Secret with a flaw cannot be exchanged; that is known before anybody is asked.
 pub(crate) fn flawed(flaw: Flaw) -> ExchangeFault {
     denied("flawed", format!("in the source Secret {flaw}"))

@@ -109,6 +109,7 @@ impl<'a> Fields<'a> {
     }
 
     /// `true` or `false`, the latter when it is not there.
+    #[cfg(feature = "aws")]
     pub(crate) fn switch(&self, key: &'static str) -> Result<bool, Flaw> {
         match self.word(key, 8)? {
             None => Ok(false),

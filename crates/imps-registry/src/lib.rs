@@ -60,8 +60,7 @@ pub trait Provider: Sync {
         _at: &'a SecretRef,
         _document: &'a Document,
     ) -> BoxFuture<'a, Result<Issued, ExchangeFault>> {
-        let advice = "the Secret holds a login, which is used as it is";
-        Box::pin(std::future::ready(Err(fault::denied("no exchange", advice))))
+        Box::pin(std::future::ready(Err(fault::nothing_to_exchange())))
     }
 }
 
@@ -105,9 +104,14 @@ pub async fn exchange(
     at: &SecretRef,
     document: &Document,
 ) -> Result<Issued, ExchangeFault> {
-    let provider = providers().iter().find(|provider| provider.read(at, document).is_some());
-    let Some(provider) = provider else {
-        return Err(fault::denied("unsupported", "no provider of this build reads Secrets of this type"));
+    let read = providers().iter().find_map(|provider| Some((provider, provider.read(at, document)?)));
+    let provider = match read {
+        None => {
+            return Err(fault::denied("unsupported", "no provider of this build reads Secrets of this type"));
+        }
+        Some((_, Err(flaw))) => return Err(fault::flawed(flaw)),
+        Some((_, Ok(Offer::Login(_)))) => return Err(fault::nothing_to_exchange()),
+        Some((provider, Ok(Offer::Exchange(_)))) => provider,
     };
     let whole = outside.limits().whole;
     let dialogue = provider.exchange(outside, at, document).with_subscriber(NoSubscriber::default());

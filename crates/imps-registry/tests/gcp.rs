@@ -128,6 +128,16 @@ fn the_key_itself_is_a_login_when_that_is_wanted() {
     );
 }
 
+#[tokio::test]
+async fn nobody_is_asked_for_a_key_that_is_the_login() {
+    let cloud = Cloud::always(oauth("token")).await;
+    let file = key_json(json!({"token_uri": cloud.url}));
+    let document = with(&[("key.json", Some(&file)), ("login", Some("json-key"))]);
+    let fault = exchanged(&document).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_str()), (ExchangeFaultClass::Denied, "no exchange"));
+    assert!(cloud.asked().is_empty());
+}
+
 #[test]
 fn a_flaw_names_the_key_and_quotes_nothing() {
     let file = |changes: Value| key_json(changes);

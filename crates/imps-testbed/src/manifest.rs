@@ -2,15 +2,24 @@
 
 use anyhow::{Context, Result, anyhow};
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use serde_json::Value;
 
 /// The field manager of everything that tests and the demo write.
 const FIELD_MANAGER: &str = "imps-testbed";
 
 /// Kinds that live outside namespaces, of those that are used here.
-const CLUSTER_SCOPED: [&str; 5] =
-    ["Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "ImagePullSecret"];
+const CLUSTER_SCOPED: [&str; 9] = [
+    "Namespace",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "ImagePullSecret",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
+];
 
 /// Reads YAML with any number of documents.
 pub fn read(yaml: &str) -> Result<Vec<Value>> {
@@ -29,6 +38,18 @@ pub async fn apply(client: &Client, objects: &[Value]) -> Result<()> {
             .patch(name, &params, &Patch::Apply(object))
             .await
             .with_context(|| format!("cannot apply {kind} {name}"))?;
+    }
+    Ok(())
+}
+
+/// Deletes objects; those that are gone already are no trouble.
+pub async fn delete(client: &Client, objects: &[Value]) -> Result<()> {
+    for object in objects {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        match api(client, object)?.delete(text("/metadata/name"), &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            answer => drop(answer.with_context(|| format!("cannot delete {}", text("/metadata/name")))?),
+        }
     }
     Ok(())
 }

@@ -5,7 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "a scene fails where its stage does")]
 
 mod mission {
+    pub(crate) mod account;
     pub(crate) mod acr;
+    pub(crate) mod admission;
+    pub(crate) mod adoption;
     pub(crate) mod bad_source;
     pub(crate) mod canary;
     pub(crate) mod cloud;
@@ -16,6 +19,7 @@ mod mission {
     pub(crate) mod github;
     pub(crate) mod last_good;
     pub(crate) mod login;
+    pub(crate) mod migrate;
     pub(crate) mod outage;
     pub(crate) mod permission;
     pub(crate) mod process;
@@ -28,4 +32,5 @@ mod mission {
     pub(crate) mod status;
     pub(crate) mod target;
     pub(crate) mod wait;
+    pub(crate) mod walkthrough;
 }

@@ -22,7 +22,7 @@ pub struct Reach {
 impl Reach {
     /// Files a grant.
     pub fn learn(&mut self, uid: &Uid, recipients: &Recipients) {
-        let Recipients { namespaces, pods, exclude: _ } = recipients;
+        let Recipients { namespaces, pods, exclude: _, opt_outs: _ } = recipients;
         let NamespaceTerms { names, labels, annotations } = namespaces;
         let mut file = |index: fn(&mut Self) -> &mut Index, anchor: Option<&str>| match anchor {
             Some(anchor) => {

@@ -14,6 +14,7 @@ use crate::keyring::Keyring;
 use crate::name::{NamespaceName, SecretName, SecretRef, Uid};
 use crate::reason::{Fault, FaultClass};
 use crate::registry::RegistryKey;
+use crate::selector::NamePattern;
 use crate::source::{Document, Gaps, Source};
 
 /// What the status of an `ImagePullSecret` remembers of an earlier process.
@@ -25,6 +26,8 @@ pub struct Record {
     pub lives: BTreeMap<SecretRef, Lived>,
     /// Names under which a Secret of this grant may stand, other than the present one.
     pub secret_names: BTreeSet<SecretName>,
+    /// Names and patterns of ServiceAccounts that it may be attached to, other than the present ones.
+    pub account_names: BTreeSet<NamePattern>,
     /// Reason and message of its Ready condition.
     pub ready: Option<(String, String)>,
 }

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::recall::{Memory, Recall, Record};
-use super::{GrantFact, Rejection, Stream};
+use super::{GrantFact, Rejection, Stream, Tenure, accounts_stream};
 use crate::dockerconfig;
 use crate::grant::{Grant, Identity};
 use crate::holding::Fingerprint;
 use crate::keyring::{self, Overlap};
-use crate::name::{NamespaceName, SecretName, SecretRef};
-use crate::reason::Reason;
+use crate::name::{AccountName, NamespaceName, SecretName, SecretRef};
+use crate::reason::{Fault, Reason};
 use crate::registry::RegistryKey;
+use crate::selector::NamePattern;
 use crate::source::{Document, Source};
 
 /// See the module.
@@ -22,6 +23,8 @@ pub struct Room {
     rejections: Vec<Rejection>,
     remarks: Vec<String>,
     record: Record,
+    tenure: Tenure,
+    hold_fault: Option<Fault>,
     payload: Payload,
     recall: Recall,
     origin: BTreeMap<RegistryKey, SecretRef>,
@@ -102,6 +105,8 @@ impl Room {
             rejections: Vec::new(),
             remarks: Vec::new(),
             record: Record::default(),
+            tenure: Tenure::default(),
+            hold_fault: None,
             payload: Payload::Waiting,
             recall: Recall::default(),
             origin: BTreeMap::new(),
@@ -126,13 +131,22 @@ impl Room {
             && self.rejections == rejections
             && self.remarks == fact.remarks
             && self.grant == grant
-            && self.identity == fact.identity;
+            && self.identity == fact.identity
+            && self.tenure == fact.tenure;
         // The Secrets of an earlier name are ours until they are gone, also across a restart, and also while nobody can
         // tell what the name is.
         self.record.secret_names.extend(self.grant.iter().map(|before| before.template.name.clone()));
+        self.record
+            .account_names
+            .extend(self.grant.iter().flat_map(|before| before.accounts.iter().cloned()));
         if let Some(now) = &grant {
             self.record.secret_names.remove(&now.template.name);
+            self.record.account_names.retain(|pattern| !now.accounts.contains(pattern));
         }
+        if fact.tenure.held {
+            self.hold_fault = None;
+        }
+        self.tenure = fact.tenure;
         self.identity = fact.identity;
         self.remarks = fact.remarks;
         self.rejections = rejections;
@@ -148,6 +162,73 @@ impl Room {
     /// What it asks for, if it can be understood.
     pub fn grant(&self) -> Option<&Arc<Grant>> {
         self.grant.as_ref()
+    }
+
+    /// What it asks for, if it asks for anything just now: it is neither suspended nor on its way out.
+    pub fn wishing(&self) -> Option<&Arc<Grant>> {
+        self.grant.as_ref().filter(|grant| !grant.suspended && !self.tenure.deleting)
+    }
+
+    /// Whether the object is being deleted.
+    pub fn is_leaving(&self) -> bool {
+        self.tenure.deleting
+    }
+
+    /// Whether the object cannot go before imps has let go of it.
+    pub fn is_held(&self) -> bool {
+        self.tenure.held
+    }
+
+    /// Whether it must not go before imps has let go of it: it may be attached somewhere, or will be. None while nobody
+    /// can tell.
+    pub(crate) fn wants_hold(&self) -> Option<bool> {
+        let grant = self.grant.as_ref().filter(|_| !self.tenure.deleting)?;
+        (!grant.suspended).then(|| !grant.accounts.is_empty() || !self.record.account_names.is_empty())
+    }
+
+    /// Whether our finalizer has to be put on or taken off, or has to go when nothing is left of a grant that leaves.
+    pub(super) fn is_unsettled(&self) -> bool {
+        match self.wants_hold() {
+            Some(wanted) => wanted != self.is_held(),
+            None => self.is_leaving() && self.is_held(),
+        }
+    }
+
+    /// Why it cannot be held.
+    pub fn hold_fault(&self) -> Option<&Fault> {
+        self.hold_fault.as_ref()
+    }
+
+    pub(super) fn note_hold(&mut self, fault: Option<Fault>) -> bool {
+        let differs = self.hold_fault != fault;
+        self.hold_fault = fault;
+        differs
+    }
+
+    /// The names and patterns of ServiceAccounts that it is or was attached to.
+    pub fn account_patterns(&self) -> impl Iterator<Item = &NamePattern> {
+        let present = self.grant.iter().flat_map(|grant| &grant.accounts);
+        present.chain(&self.record.account_names)
+    }
+
+    /// Whether it is to be attached to a ServiceAccount of this name.
+    pub fn attaches_to(&self, account: &AccountName) -> Option<&NamePattern> {
+        let mut present = self.grant.iter().flat_map(|grant| &grant.accounts);
+        present.find(|pattern| pattern.matches(account.as_str()))
+    }
+
+    /// Whether it may be attached to one by a pattern that it no longer has, and by none that it has.
+    pub(super) fn was_attached_to(&self, account: &AccountName) -> bool {
+        self.attaches_to(account).is_none() && self.may_be_attached_to(account)
+    }
+
+    /// Whether it may be attached to a ServiceAccount of this name.
+    pub fn may_be_attached_to(&self, account: &AccountName) -> bool {
+        self.account_patterns().any(|pattern| pattern.matches(account.as_str()))
+    }
+
+    pub(super) fn forget_former_accounts(&mut self) {
+        self.record.account_names.clear();
     }
 
     /// What is wrong with it.
@@ -227,6 +308,7 @@ impl Room {
             Stream::Pods { .. } => !grant.recipients.pods.is_empty(),
             Stream::Source(at) => grant.sources.contains(at),
             Stream::Targets(name) => grant.template.name == *name || self.record.secret_names.contains(name),
+            Stream::Accounts(_) => self.account_patterns().any(|pattern| accounts_stream(pattern) == *stream),
         }
     }
 

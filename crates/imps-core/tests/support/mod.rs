@@ -10,23 +10,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use imps_core::account::{Account, Edit, Verb};
 use imps_core::census::{Pod, PodUid};
 use imps_core::controller::{Controller, Effect, Event, Outcome, Written};
 use imps_core::credential::Credential;
 use imps_core::dockerconfig::{self, Format};
 use imps_core::exchange::{ExchangeFault, ExchangeFaultClass, ExchangeKey, Flaw, Issued, Order};
-use imps_core::grant::{Grant, Identity, PodTerm, Recipients, Template};
+use imps_core::grant::{Grant, Identity, PodTerm, Template};
 use imps_core::holding::{Sighting, TARGET_TYPE, Version};
 use imps_core::keyring::Keyring;
-use imps_core::name::{NamespaceName, SecretName, SecretRef, Uid};
-use imps_core::plan::{Action, Plan, Step};
+use imps_core::name::{AccountRef, NamespaceName, SecretName, SecretRef, Uid};
+use imps_core::plan::{Action, Because, Plan, Step};
 use imps_core::reason::{Fault, FaultClass};
 use imps_core::registry::RegistryKey;
 use imps_core::selector::{NamePattern, Selector, Tags};
 use imps_core::source::{Document, Offer};
 use imps_core::standing::Standing;
 use imps_core::token::Token;
-use imps_core::world::{Ask, Fact, GrantFact, Lived, Namespace, Record, Stream, Terms};
+use imps_core::world::{Ask, Fact, GrantFact, Lived, Namespace, Record, Stream, Tenure, Terms};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -46,6 +47,9 @@ pub struct Stored {
     pub by_imps: bool,
     pub legacy_copy: bool,
     pub immutable: bool,
+    /// The grant that may take it over, by an annotation.
+    pub consent: Option<String>,
+    pub controller: Option<String>,
 }
 
 /// What a source Secret says.
@@ -89,6 +93,11 @@ pub struct Stage {
     pub pods: Vec<Pod>,
     pub sources: BTreeMap<SecretRef, SourceText>,
     pub secrets: BTreeMap<SecretRef, Stored>,
+    pub accounts: BTreeMap<AccountRef, Account>,
+    /// Which grants have our finalizer, and which are being deleted.
+    pub tenures: BTreeMap<Uid, Tenure>,
+    /// ServiceAccounts that imps may not edit.
+    pub locked: BTreeSet<AccountRef>,
     pub watched: BTreeSet<Stream>,
     /// Every step that was carried out, in order.
     pub history: Vec<String>,
@@ -160,6 +169,9 @@ impl Default for Stage {
             pods: Vec::new(),
             sources: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            tenures: BTreeMap::new(),
+            locked: BTreeSet::new(),
             watched: BTreeSet::new(),
             history: Vec::new(),
             standings: BTreeMap::new(),
@@ -200,12 +212,13 @@ impl Stage {
         let mut effects = Vec::new();
         let mut facts = vec![Fact::Relist(stream.clone())];
         match stream {
-            Stream::Grants => facts.extend(self.grants.values().map(|(identity, grant, record)| {
+            Stream::Grants => facts.extend(self.grants.iter().map(|(uid, (identity, grant, record))| {
                 Fact::Grant(Box::new(GrantFact {
                     identity: identity.clone(),
                     grant: Ok(grant.clone()),
                     remarks: Vec::new(),
                     record: record.clone(),
+                    tenure: self.tenures.get(uid).cloned().unwrap_or_default(),
                 }))
             })),
             Stream::Namespaces => {
@@ -240,6 +253,12 @@ impl Stage {
                     .iter()
                     .filter(|(at, _)| at.name == *name)
                     .map(|(at, stored)| Fact::Secret(at.clone(), Box::new(stored.sighting()))),
+            ),
+            Stream::Accounts(which) => facts.extend(
+                self.accounts
+                    .iter()
+                    .filter(|(at, _)| which.as_ref().is_none_or(|name| at.name == *name))
+                    .map(|(at, account)| Fact::Account(at.clone(), account.clone())),
             ),
         }
         facts.push(Fact::Listed(stream.clone()));
@@ -342,7 +361,7 @@ impl Stage {
                     Vec::new()
                 }
                 Effect::Apply(plan) => {
-                    writes += plan.steps.len();
+                    writes += plan.steps().count() + plan.edits.len();
                     let outcome = self.apply(plan);
                     self.controller.on(Event::Outcome(outcome), self.now)
                 }
@@ -356,6 +375,19 @@ impl Stage {
                     self.tell(Fact::Recalled(uid, answer))
                 }
                 Effect::Exchange(ask) => self.exchange(ask),
+                Effect::Hold(hold) => {
+                    let uid = hold.identity.uid;
+                    let tenure = self.tenures.entry(uid.clone()).or_default();
+                    tenure.held = hold.on;
+                    if !hold.on && tenure.deleting {
+                        // The object goes, and the garbage collector takes what is left.
+                        self.grants.remove(&uid);
+                        self.secrets.retain(|_, stored| stored.owner.as_ref() != Some(&uid));
+                    }
+                    let mut more = self.controller.on(Event::Held(uid, Ok(())), self.now);
+                    more.extend(self.relist(&Stream::Grants));
+                    more
+                }
                 Effect::Report(standing, notices) => {
                     let uid = standing.identity.uid.clone();
                     self.standings.insert(uid.clone(), *standing);
@@ -369,27 +401,92 @@ impl Stage {
     }
 
     fn apply(&mut self, plan: Plan) -> Outcome {
-        let namespace = plan.namespace;
-        let mut results: Vec<(Step, Result<Written, Fault>)> = Vec::new();
-        for step in plan.steps {
-            if step.depends
-                && results.iter().any(|(before, result)| before.grant == step.grant && result.is_err())
-            {
-                continue;
+        let Plan { namespace, give, edits, take, .. } = plan;
+        let mut outcome = Outcome::new(namespace);
+        self.take_steps(give, &mut outcome);
+        for edit in edits.into_iter().filter_map(|edit| outcome.trim(edit)).collect::<Vec<_>>() {
+            if self.spend() {
+                let result = self.edit(&outcome.namespace, &edit);
+                outcome.edits.push((edit, result));
             }
-            if self.writes_left == Some(0) {
-                break;
-            }
-            self.writes_left = self.writes_left.map(|left| left - 1);
-            let result = self.carry_out(&namespace, &step);
-            results.push((step, result));
         }
-        Outcome { namespace, results }
+        self.take_steps(take, &mut outcome);
+        outcome
+    }
+
+    fn take_steps(&mut self, steps: Vec<Step>, outcome: &mut Outcome) {
+        for step in steps {
+            if outcome.allows(&step) && self.spend() {
+                let result = self.carry_out(&outcome.namespace, &step);
+                outcome.results.push((step, result));
+            }
+        }
+    }
+
+    /// Whether the process lives to make another write.
+    fn spend(&mut self) -> bool {
+        let lives = self.writes_left != Some(0);
+        self.writes_left = self.writes_left.map(|left| left.saturating_sub(1));
+        lives
+    }
+
+    /// Edits a ServiceAccount as the API server does: in the version that was seen, and at these positions.
+    fn edit(&mut self, namespace: &NamespaceName, edit: &Edit) -> Result<Version, Fault> {
+        let at = AccountRef { namespace: namespace.clone(), name: edit.account.clone() };
+        for change in &edit.changes {
+            let (verb, secret) = (change.verb.as_str(), &change.secret);
+            self.history.push(format!("{verb} {secret} {at} because {}", change.because));
+            let stands =
+                self.secrets.contains_key(&SecretRef { namespace: namespace.clone(), name: secret.clone() });
+            assert!(stands || change.verb == Verb::Detach, "{at} would name {secret}, which is not there");
+            assert!(
+                self.tenures.get(&change.grant).is_some_and(|tenure| tenure.held)
+                    || change.verb == Verb::Detach,
+                "nothing would make sure that {at} lets go of {secret}"
+            );
+        }
+        if self.locked.contains(&at) {
+            return Err(Fault { class: FaultClass::Forbidden, detail: "HTTP 403".to_owned() });
+        }
+        self.versions += 1;
+        let changed = || Fault { class: FaultClass::Changed, detail: "HTTP 409".to_owned() };
+        let account = self.accounts.get_mut(&at).filter(|account| account.version == edit.version());
+        let account = account.ok_or_else(changed)?;
+        for place in edit.removed().into_iter().rev() {
+            account.secrets.remove(place);
+        }
+        account.secrets.extend(edit.added().cloned());
+        account.version = Version(self.versions);
+        Ok(account.version)
+    }
+
+    /// Puts a ServiceAccount down, or edits it as somebody else does.
+    pub fn account(&mut self, namespace: &str, name: &str, secrets: &[&str]) {
+        let at = AccountRef { namespace: namespace.into(), name: name.into() };
+        let version = Version(self.version());
+        let secrets = secrets.iter().map(SecretName::new).collect();
+        let uid = Uid::new(format!("account-{at}"));
+        self.accounts.insert(at, Account { uid, version, secrets });
+    }
+
+    /// The names that stand in a ServiceAccount.
+    pub fn attached(&self, namespace: &str, name: &str) -> Vec<String> {
+        let at = AccountRef { namespace: namespace.into(), name: name.into() };
+        self.accounts[&at].secrets.iter().map(ToString::to_string).collect()
     }
 
     fn carry_out(&mut self, namespace: &NamespaceName, step: &Step) -> Result<Written, Fault> {
         let at = SecretRef { namespace: namespace.clone(), name: step.action.secret().clone() };
         self.history.push(format!("{} {at} because {}", step.action.verb(), step.because));
+        if matches!(step.action, Action::Delete(_)) && step.because != Because::GrantDeleted {
+            let names = |(at, account): (&AccountRef, &Account)| {
+                at.namespace == *namespace
+                    && account.secrets.contains(step.action.secret())
+                    && !self.locked.contains(at)
+                    && self.was_attached(&step.grant, at)
+            };
+            assert!(!self.accounts.iter().any(names), "a ServiceAccount still names what is deleted: {at}");
+        }
         if self.refusing.contains(namespace) {
             return Err(Fault { class: FaultClass::Refused, detail: "HTTP 403, quota q".to_owned() });
         }
@@ -431,6 +528,11 @@ impl Stage {
         }
     }
 
+    fn was_attached(&self, grant: &Uid, at: &AccountRef) -> bool {
+        let room = self.controller.world().room(grant);
+        room.is_some_and(|room| room.may_be_attached_to(&at.name))
+    }
+
     /// The next version of anything.
     pub fn version(&mut self) -> u64 {
         self.versions += 1;
@@ -463,6 +565,8 @@ impl Stored {
             by_imps: true,
             legacy_copy,
             immutable: false,
+            consent: None,
+            controller: None,
         }
     }
 
@@ -487,6 +591,8 @@ impl Stored {
             legacy_copy: self.legacy_copy,
             immutable: self.immutable,
             deleting: false,
+            consent: self.consent.as_ref().map(|name| name.as_str().into()),
+            controller: self.controller.clone(),
         }
     }
 }
@@ -510,6 +616,7 @@ pub fn remembered(standing: &Standing) -> Record {
             })
             .collect(),
         secret_names: standing.secret_names.clone(),
+        account_names: standing.account_names.clone(),
         ready: Some((standing.ready.reason.as_str().to_owned(), standing.ready.message.clone())),
     }
 }
@@ -550,9 +657,8 @@ pub fn grant(name: &str, created_seconds: i64) -> (Identity, Grant) {
     let grant = Grant {
         identity: identity.clone(),
         sources: Vec::new(),
-        template: Template { name: SecretName::new("pull"), labels: Tags::new(), annotations: Tags::new() },
-        recipients: Recipients::default(),
-        suspended: false,
+        template: Template { name: SecretName::new("pull"), ..Template::default() },
+        ..Grant::default()
     };
     (identity, grant)
 }

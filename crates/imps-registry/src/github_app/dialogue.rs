@@ -36,7 +36,8 @@ static PARTNER: Partner = Partner {
         }
         403 => "GitHub does not let the App in; look whether its installation is suspended",
         404 => {
-            "the App is not installed there; install it, and look at installationID or owner, and at apiURL"
+            "there is no such App, or it is not installed there; install it, and look at appID, installationID or \
+             owner, and apiURL"
         }
         422 => {
             "the installation may not read packages; give the App the permission Packages: read-only, and accept \

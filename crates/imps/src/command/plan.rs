@@ -5,17 +5,19 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use imps_api::{keys, lower};
-use imps_cluster::view::{SourceView, TargetView};
+use imps_cluster::view::{AccountView, SourceView, TargetView};
+use imps_core::account::{Account, Edit};
 use imps_core::census::{Pod, PodUid};
 use imps_core::controller::{Controller, Effect, Event};
 use imps_core::credential::Credential;
 use imps_core::exchange::{Issued, KeylessAllowed};
 use imps_core::grant::Verdict;
-use imps_core::name::{NamespaceName, SecretRef, Uid};
+use imps_core::holding::Version;
+use imps_core::name::{AccountRef, NamespaceName, SecretRef, Uid};
 use imps_core::plan::Plan;
 use imps_core::standing::Standing;
 use imps_core::token::Token;
-use imps_core::world::{Fact, Namespace, Payload, Stream, TargetState, Terms, World};
+use imps_core::world::{Fact, Namespace, Payload, Room, Stream, TargetState, Terms, World};
 use serde_json::Value;
 
 use super::Error;
@@ -23,22 +25,25 @@ use super::manifests::{self, namespace_of, text};
 use crate::args::{OutputFormat, PlanArgs};
 use crate::runtime::output;
 
-mod page;
+pub(super) mod page;
 mod table;
 
 /// Whether an operator is started with `--keyless` does not show in manifests.
 const EVERYBODY: KeylessAllowed = KeylessAllowed { ambient: true, service_accounts: true };
 
 pub(super) fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
-    let objects = manifests::read(&args.filename)?;
-    let manifests = Manifests::sort(&objects)?;
-    let page = manifests.play();
+    let page = page(&manifests::read(&args.filename)?)?;
     let text = match args.output {
         OutputFormat::Table => table::render(&page),
         OutputFormat::Json => format!("{}\n", serde_json::to_string_pretty(&page)?),
     };
     output::print(&text)?;
     Ok(if page.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What an operator would do with these objects.
+pub(super) fn page(objects: &[Value]) -> Result<page::Page, Error> {
+    Ok(Manifests::sort(objects)?.play())
 }
 
 /// How long an operator's token would live; offline it does not matter.
@@ -57,6 +62,7 @@ struct Manifests<'a> {
     namespaces: BTreeMap<NamespaceName, Namespace>,
     pods: Vec<Pod>,
     secrets: BTreeMap<SecretRef, &'a Value>,
+    accounts: BTreeMap<AccountRef, Account>,
     /// Namespaces that no manifest describes and others name.
     assumed: BTreeSet<NamespaceName>,
     ignored: BTreeMap<String, usize>,
@@ -83,6 +89,16 @@ impl<'a> Manifests<'a> {
                     sorted.namespaces.insert(text(object, "/metadata/name").into(), namespace);
                 }
                 ("", "Pod") => sorted.pods.push(pod(object, index)),
+                ("", "ServiceAccount") => {
+                    let at = AccountRef {
+                        namespace: namespace_of(object).into(),
+                        name: text(object, "/metadata/name").into(),
+                    };
+                    let view = serde_json::from_value::<AccountView>(object.clone()).map_err(|_| {
+                        format!("ServiceAccount {at} is not one that the API server would take")
+                    })?;
+                    sorted.accounts.insert(at, view.into());
+                }
                 ("", "Secret") => {
                     sorted.secrets.insert(manifests::place(object), object);
                 }
@@ -108,6 +124,12 @@ impl<'a> Manifests<'a> {
                 self.assumed.insert(name);
             }
         }
+        // Kubernetes makes this one in every namespace.
+        for namespace in self.namespaces.keys() {
+            let at = AccountRef { namespace: namespace.clone(), name: "default".into() };
+            let fresh = Account { uid: Uid::default(), version: Version::default(), secrets: Vec::new() };
+            self.accounts.entry(at).or_insert(fresh);
+        }
     }
 
     /// Feeds the manifests to the operator's machine as its watches would and collects what it would do. No plan is
@@ -127,7 +149,7 @@ impl<'a> Manifests<'a> {
                     Effect::Recall(uid, at) => facts.extend(self.recall(uid, &at)),
                     // Offline nobody is asked; what is planned is what would be with a token.
                     Effect::Exchange(ask) => facts.push(Fact::Exchanged(ask.key, Ok(assumed_token()))),
-                    Effect::Unwatch(_) | Effect::Apply(_) | Effect::Report(..) => {}
+                    Effect::Unwatch(_) | Effect::Apply(_) | Effect::Report(..) | Effect::Hold(_) => {}
                 }
             }
             for fact in facts {
@@ -145,7 +167,12 @@ impl<'a> Manifests<'a> {
         let mut facts = vec![Fact::Relist(stream.clone())];
         match stream {
             Stream::Grants => {
-                facts.extend(self.grants.iter().map(|grant| Fact::Grant(Box::new(lower::lower(grant)))));
+                facts.extend(self.grants.iter().map(|grant| {
+                    let mut fact = lower::lower(grant);
+                    // The operator would have put its finalizer on before it attaches anything.
+                    fact.tenure.held = true;
+                    Fact::Grant(Box::new(fact))
+                }));
             }
             Stream::Namespaces => {
                 facts.extend(
@@ -157,6 +184,11 @@ impl<'a> Manifests<'a> {
                 let document =
                     self.secrets.get(at).and_then(|object| manifests::secret::<SourceView>(object));
                 facts.extend(document.map(|view| Fact::Source(at.clone(), view.into())));
+            }
+            Stream::Accounts(name) => {
+                let named = self.accounts.iter();
+                let named = named.filter(|(at, _)| name.as_ref().is_none_or(|name| at.name == *name));
+                facts.extend(named.map(|(at, account)| Fact::Account(at.clone(), account.clone())));
             }
             Stream::Targets(name) => {
                 let named = self.secrets.iter().filter(|(at, _)| at.name == *name);
@@ -174,6 +206,19 @@ impl<'a> Manifests<'a> {
     fn recall(&self, uid: Uid, at: &SecretRef) -> Option<Fact> {
         let view: SourceView = manifests::secret(self.secrets.get(at)?)?;
         Some(Fact::Recalled(uid, Ok(view.into())))
+    }
+
+    /// The ServiceAccounts that name the Secret of a grant when the plan has been carried out.
+    fn attached(&self, room: &Room, plan: &Plan) -> Vec<String> {
+        let Some(grant) = room.grant() else { return Vec::new() };
+        let name = &grant.template.name;
+        let here = self.accounts.iter().filter(|(at, _)| at.namespace == plan.namespace);
+        let wanted = here.filter(|(at, _)| room.attaches_to(&at.name).is_some());
+        let named = wanted.filter(|(at, account)| {
+            let comes = |edit: &Edit| edit.account == at.name && edit.added().any(|added| added == name);
+            account.secrets.contains(name) || plan.edits.iter().any(comes)
+        });
+        named.map(|(at, _)| at.name.to_string()).collect()
     }
 
     fn page(&self, world: &World, plans: &BTreeMap<NamespaceName, Plan>) -> page::Page {
@@ -201,18 +246,22 @@ impl<'a> Manifests<'a> {
                 let Some(room) = world.room(&opinion.grant) else { continue };
                 match (&opinion.verdict, &opinion.state) {
                     (Some(Verdict::Selected(rule)), state) => {
-                        let step = plan.steps.iter().find(|step| step.grant == opinion.grant);
+                        let step = plan.give.iter().find(|step| step.grant == opinion.grant);
                         let trouble = match state {
                             Some(TargetState::Troubled { reason, advice }) => Some((*reason, advice.clone())),
                             _ => None,
                         };
-                        page.targets.push(page::Target::new(namespace, room, rule, step, trouble));
+                        page.targets.push(page::Target {
+                            service_accounts: self.attached(room, plan),
+                            ..page::Target::new(namespace, room, rule, step, trouble)
+                        });
                     }
                     (Some(verdict), _) => page.left_out.push(page::LeftOut::of(namespace, room, verdict)),
                     (None, _) => {}
                 }
             }
             page.removals.extend(page::removals(world, plan));
+            page.detached.extend(page::detached(world, plan));
             page.left_out.extend(unselected(world, plan, namespace));
         }
         page.payloads_ready = world.rooms().all(|room| matches!(room.payload(), Payload::Ready(_)));

@@ -62,6 +62,7 @@ fn needs(objects: &[Value]) -> Result<Needs, Error> {
                 needs.targets.insert(grant.template.name);
                 needs.sources.extend(grant.sources);
                 needs.pods |= !grant.recipients.pods.is_empty();
+                needs.accounts.extend(grant.accounts);
             }
             Err(rejections) => {
                 let texts: Vec<String> = rejections.iter().map(ToString::to_string).collect();

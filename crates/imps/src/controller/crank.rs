@@ -8,9 +8,10 @@ use imps_cluster::apply;
 use imps_cluster::remit::Remit;
 use imps_cluster::report::Herald;
 use imps_cluster::watch::{News, listen};
-use imps_core::controller::{Controller, Effect, Event};
+use imps_core::controller::{Controller, Effect, Event, Hold};
 use imps_core::exchange::KeylessAllowed;
 use imps_core::name::Uid;
+use imps_core::reason::Remedy;
 use imps_core::world::{Fact, Stream, Terms};
 use kube::Client;
 use tokio::sync::mpsc;
@@ -150,7 +151,7 @@ impl Crank {
                     }
                 }
                 Effect::Apply(plan) => {
-                    for step in &plan.steps {
+                    for step in plan.steps() {
                         let (verb, secret) = (step.action.verb(), step.action.secret());
                         tracing::debug!(namespace = %plan.namespace, %secret, verb, because = %step.because, "planned");
                     }
@@ -169,6 +170,10 @@ impl Crank {
                 Effect::Exchange(ask) => {
                     tracing::debug!(source = %ask.at, provider = ask.provider, "asking for a token");
                     self.errands.spawn(self.exchanger.clone().exchange(ask));
+                }
+                Effect::Hold(hold) => {
+                    let herald = self.herald.clone();
+                    self.hands.spawn(async move { settle(&herald, hold).await });
                 }
                 Effect::Report(standing, notices) => {
                     let (name, reason) = (&standing.identity.name, standing.ready.reason);
@@ -195,4 +200,27 @@ impl Crank {
             tracing::warn!(in_flight, "requests in flight did not end in time");
         }
     }
+}
+
+/// Puts our finalizer on an `ImagePullSecret` or takes it off, and says so.
+async fn settle(herald: &Herald, hold: Hold) -> Event {
+    let name = &hold.identity.name;
+    if hold.left > 0 {
+        let left = hold.left;
+        tracing::warn!(
+            imagepullsecret = %name, left,
+            "gives up on Secrets that cannot be taken away; Kubernetes deletes them, ServiceAccounts may name them still"
+        );
+    }
+    let result = herald.hold(&hold).await;
+    match &result {
+        Ok(()) => tracing::info!(imagepullsecret = %name, held = hold.on, "finalizer settled"),
+        Err(fault) if fault.remedy() == Remedy::Replan => {
+            tracing::debug!(imagepullsecret = %name, held = hold.on, %fault, "object changed meanwhile");
+        }
+        Err(fault) => {
+            tracing::warn!(imagepullsecret = %name, held = hold.on, %fault, "finalizer not settled")
+        }
+    }
+    Event::Held(hold.identity.uid, result)
 }

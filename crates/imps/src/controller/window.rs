@@ -139,6 +139,7 @@ impl View {
                 Stream::Namespaces => "namespaces",
                 Stream::Pods { .. } => "pods",
                 Stream::Source(_) | Stream::Targets(_) => "secrets",
+                Stream::Accounts(_) => "serviceaccounts",
             };
             let reason = if fault.class == FaultClass::Forbidden { "AccessDenied" } else { "ApiUnavailable" };
             *broken.entry((resource, reason)).or_insert(0) += 1;

@@ -136,6 +136,12 @@ impl Page<'_> {
             "Target Secrets that somebody else had changed",
             [(vec![], counters.repaired)],
         );
+        let edit = |word: &str| vec![("edit", word.to_owned())];
+        self.counter(
+            "imps_serviceaccount_edits",
+            "Names of target Secrets put into ServiceAccounts and taken out",
+            [(edit("attached"), counters.attached), (edit("detached"), counters.detached)],
+        );
         self.counter("imps_plans", "Plans made, most of them without a write", [(vec![], counters.plans)]);
         self.gauge("imps_queue_depth", "Namespaces that wait for a plan", [(vec![], view.queue_depth)]);
         self.gauge("imps_plans_in_flight", "Plans that are being carried out", [(vec![], view.in_flight)]);

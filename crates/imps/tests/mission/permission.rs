@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use imps_api::keys;
 use imps_cluster::rules::{Needs, RULES, Scope, roles};
 use imps_core::dockerconfig::Format;
+use imps_core::selector::NamePattern;
 use imps_testbed::{fresh_name, manifest, operator};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -66,6 +67,7 @@ async fn the_declared_rights_are_just_those_that_a_whole_life_uses() {
 
     create_is_needed(&solo.scene).await;
     nothing_else_can_be_read(&solo.scene).await;
+    no_other_account_can_be_edited(&solo.scene).await;
 }
 
 /// Applies what `imps rbac` prints for the object that the scene will make, and gives its spec.
@@ -73,6 +75,7 @@ async fn rights_by_manifest(scene: &Scene) -> Value {
     let target = json!({
         "namespaces": {"labels": [{"matchLabels": {"team": scene.id}}]},
         "namespacesWithPods": {"labels": [{"matchLabels": {"pull": scene.id}}]},
+        "serviceAccounts": {"names": [scene.name("robot")]},
     });
     let spec = scene.spec(&["hub"], target);
     let object = json!({
@@ -88,7 +91,8 @@ async fn rights_by_manifest(scene: &Scene) -> Value {
     std::fs::remove_dir_all(&folder).unwrap();
     manifest::apply(&scene.client, &documents).await.unwrap();
     // The same once more under another name, only to wait until the server knows.
-    scene.permit(&Needs { pods: true, ..Needs::default() }).await;
+    let accounts = [NamePattern::new(scene.name("robot"))].into();
+    scene.permit(&Needs { pods: true, accounts, ..Needs::default() }).await;
     spec
 }
 
@@ -99,8 +103,14 @@ async fn live(solo: &mut Solo, spec: Value) {
     let shop = scene.namespace("shop", json!({"labels": {"team": scene.id}})).await;
     let yard = scene.namespace("yard", json!({})).await;
     scene.pod(&yard, "p", json!({"labels": {"pull": scene.id}})).await;
+    let robot = scene.name("robot");
+    let account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": robot, "namespace": shop},
+    });
+    manifest::apply(&scene.client, &[account]).await.unwrap();
     let grant = scene.grant_as_is("g", spec).await;
     scene.ready_in(&grant, &[&shop, &yard]).await;
+    scene.status(&grant, "attached", |status| status["serviceAccounts"]["attached"] == 1).await;
     scene.source("hub", &[("reg.example", NEXT)]).await;
     scene.has_login(&yard, IMAGE, NEXT).await;
     scene.tag_namespace(&shop, json!({"labels": {"team": null}})).await;
@@ -165,6 +175,15 @@ async fn create_is_needed(scene: &Scene) {
     let body = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": scene.secret}});
     let answer = secrets.patch(&scene.secret, &PatchParams::apply("imps"), &Patch::Apply(body)).await;
     assert!(matches!(&answer, Err(kube::Error::Api(status)) if status.code == 403), "{answer:?}");
+}
+
+/// The account of the operator can edit no ServiceAccount but those that its roles name, and no Secret of another name.
+async fn no_other_account_can_be_edited(scene: &Scene) {
+    let client = scene.operator_client().await;
+    let accounts = Api::<ServiceAccount>::namespaced(client, &scene.home);
+    let edit = Patch::Merge(json!({"imagePullSecrets": []}));
+    let code = code(accounts.patch("default", &PatchParams::default(), &edit).await);
+    assert_eq!(code, Some(403));
 }
 
 /// The account of the operator can read no Secret but its sources and targets.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use imps_api::keys;
 use imps_cluster::rules::Needs;
 use imps_core::name::SecretRef;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -245,4 +246,37 @@ async fn a_pod_that_is_being_deleted_does_not_count() {
 async fn delete_pod(scene: &Scene, namespace: &str, pod: &str) {
     let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
     scene.pods(namespace).delete(pod, &now).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_namespace_opts_out_and_what_it_was_given_is_taken_back() {
+    let Some(scene) = Scene::open().await else { return };
+    scene.source("hub", &[("reg.example", ROBOT)]).await;
+    let tags = |annotations: Value| json!({"labels": {"team": scene.id}, "annotations": annotations});
+    let shop = scene.namespace("shop", tags(json!({}))).await;
+    // Ours, and those of the tools that imps replaces.
+    let mut out = Vec::new();
+    for (index, opt_out) in keys::OPT_OUTS.iter().enumerate() {
+        let namespace = scene.namespace(&format!("out{index}"), tags(json!({}))).await;
+        out.push((namespace, opt_out));
+    }
+    let everywhere = json!({"namespaces": {"labels": [{"matchLabels": {"team": scene.id}}]}});
+    let grant = scene.grant("g", &["hub"], everywhere).await;
+    let mut all: Vec<&str> = out.iter().map(|(namespace, _)| namespace.as_str()).collect();
+    all.push(&shop);
+    scene.ready_in(&grant, &all).await;
+    for (namespace, opt_out) in &out {
+        scene.tag_namespace(namespace, json!({"annotations": {opt_out.key: "true"}})).await;
+        scene.has_no_target(namespace).await;
+    }
+    scene.ready_in(&grant, &[&shop]).await;
+    // One that opts out from the beginning never gets anything.
+    let never = scene.namespace("never", tags(json!({keys::OPT_OUTS[0].key: "true"}))).await;
+    let later = scene.namespace("later", tags(json!({}))).await;
+    scene.has_login(&later, IMAGE, ROBOT).await;
+    assert!(scene.target(&never).await.is_none());
+    for (namespace, opt_out) in &out {
+        scene.tag_namespace(namespace, json!({"annotations": {opt_out.key: "false"}})).await;
+        scene.has_login(namespace, IMAGE, ROBOT).await;
+    }
 }

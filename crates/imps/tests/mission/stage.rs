@@ -11,6 +11,7 @@ use imps_api::keys;
 use imps_cluster::rules::{Needs, roles};
 use imps_core::dockerconfig::Format;
 use imps_core::name::{SecretRef, is_dns_subdomain};
+use imps_core::selector::NamePattern;
 use imps_testbed::binaries::Binaries;
 use imps_testbed::{ControlPlane, Operator, Options, Plane, Run, fresh_name, manifest, skip_or_fail};
 use k8s_openapi::ByteString;
@@ -302,6 +303,12 @@ impl Scene {
         self.account.permit(&self.client, needs).await;
     }
 
+    /// As [`Scene::permit`], for ServiceAccounts of these names and patterns.
+    pub(crate) async fn permit_accounts(&self, names: &[&str]) {
+        let accounts = names.iter().map(|name| NamePattern::new(*name)).collect();
+        self.permit(&Needs { accounts, ..Needs::default() }).await;
+    }
+
     // === what the user sees ===
 
     /// All `ImagePullSecret`s.
@@ -473,22 +480,40 @@ impl Solo {
     /// As [`Solo::open`], on a control plane that does not stream lists: so the first watch is refused and lists come
     /// in pages, which older servers need. All else is the same.
     pub(crate) async fn open_on_pages() -> Option<Self> {
-        /// A guard needs a mutex that outlives it; a control plane that is not dropped ends with this process.
         static THIRD: OnceCell<tokio::sync::Mutex<ControlPlane>> = OnceCell::const_new();
         if !can_play() {
             return None;
         }
-        let control = THIRD.get_or_init(|| async {
-            let flags = vec!["--feature-gates=WatchList=false".to_owned()];
-            let options = Options { audit: true, apiserver_flags: flags, ..Options::api_server() };
+        let flags = vec!["--feature-gates=WatchList=false".to_owned()];
+        let options = Options { audit: true, apiserver_flags: flags, ..Options::api_server() };
+        Some(Self::alone(&THIRD, options, &[]).await)
+    }
+
+    /// As [`Solo::open`], on a control plane whose controllers run too: they make the ServiceAccount `default` of each
+    /// namespace, and nobody else's namespaces are there to be selected.
+    pub(crate) async fn open_with_controllers(arguments: &[&str]) -> Option<Self> {
+        static FOURTH: OnceCell<tokio::sync::Mutex<ControlPlane>> = OnceCell::const_new();
+        if !can_play() {
+            return None;
+        }
+        Some(Self::alone(&FOURTH, Options::as_full_as_possible().unwrap(), arguments).await)
+    }
+
+    /// A guard needs a mutex that outlives it; a control plane that is not dropped ends with this process.
+    async fn alone(
+        place: &'static OnceCell<tokio::sync::Mutex<ControlPlane>>,
+        options: Options,
+        arguments: &[&str],
+    ) -> Self {
+        let control = place.get_or_init(|| async {
             let control = ControlPlane::start(options).await.unwrap();
             install(&control.plane().admin_client().await.unwrap()).await;
             tokio::sync::Mutex::new(control)
         });
         let control = control.await.lock().await;
         let account = Account::fresh();
-        let operator = account.start(control.plane(), &[]).await;
-        Some(Self::with(control, account, operator).await)
+        let operator = account.start(control.plane(), arguments).await;
+        Self::with(control, account, operator).await
     }
 
     /// Takes the second control plane, with nothing on it that an operator would look at.
@@ -513,6 +538,12 @@ impl Solo {
         let client = control.plane().admin_client().await.unwrap();
         let api = Api::<DynamicObject>::all_with(client, &grant_resource());
         api.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+        // The operator that would let go of them is gone with its scene.
+        for object in api.list(&ListParams::default()).await.unwrap() {
+            let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+            // Some go in the meantime.
+            let _ = api.patch(&object.name_any(), &PatchParams::default(), &free).await;
+        }
         Some((control, Account::fresh()))
     }
 
@@ -609,6 +640,10 @@ impl Account {
         for SecretRef { namespace, name } in &needs.sources {
             self.wait_for_right(client, secret_watch(name.as_str(), Some(namespace.as_str()))).await;
         }
+        for pattern in &needs.accounts {
+            let right = json!({"resource": "serviceaccounts", "verb": "patch", "name": pattern.exact()});
+            self.wait_for_right(client, right).await;
+        }
         for (namespace, account) in &needs.service_accounts {
             self.wait_for_right(client, token_of(namespace.as_str(), account)).await;
         }
@@ -698,6 +733,7 @@ fn needs(spec: &Value) -> Needs {
             needs.sources.insert(SecretRef::new(text("namespace"), text("name")));
         }
     }
+    needs.accounts = texts(&spec["target"]["serviceAccounts"]["names"]).map(NamePattern::new).collect();
     needs.pods = spec["target"]["namespacesWithPods"].is_object();
     needs
 }

@@ -11,6 +11,8 @@ const LEFT_OUT_SHOWN_MAX: usize = 20;
 pub(super) fn render(page: &Page) -> String {
     let mut text = String::new();
     section(&mut text, "Namespaces that get a Secret", targets(page));
+    section(&mut text, "ServiceAccounts that name them", accounts(page));
+    section(&mut text, "ServiceAccounts that no longer name them", detached(page));
     section(&mut text, "Secrets to be removed", removals(page));
     section(&mut text, "Sources", sources(page));
     section(&mut text, "Left out", left_out(page));
@@ -69,6 +71,23 @@ fn registries(target: &Target) -> (String, String) {
         target.registries.iter().map(field).collect::<Vec<_>>().join("\n")
     };
     (pick(|r| &r.registry), pick(|r| &r.source))
+}
+
+fn accounts(page: &Page) -> Option<Table> {
+    let mut table = table(&["NAMESPACE", "SECRET", "SERVICEACCOUNTS"]);
+    let attached = page.targets.iter().filter(|target| !target.service_accounts.is_empty());
+    for target in attached {
+        table.add_row([&target.namespace, &target.secret, &target.service_accounts.join("\n")]);
+    }
+    (!table.is_empty()).then_some(table)
+}
+
+fn detached(page: &Page) -> Option<Table> {
+    let mut table = table(&["NAMESPACE", "SERVICEACCOUNT", "SECRET", "BECAUSE"]);
+    for gone in &page.detached {
+        table.add_row([&gone.namespace, &gone.service_account, &gone.secret, &gone.because]);
+    }
+    (!page.detached.is_empty()).then_some(table)
 }
 
 fn removals(page: &Page) -> Option<Table> {
