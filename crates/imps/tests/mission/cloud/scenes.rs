@@ -106,7 +106,10 @@ pub(crate) async fn what_works_stays_whatever_fails<C: Cloud>(cloud: &C) {
     let Some(scene) = Scene::open().await else { return };
     let identity = cloud.identity().await;
     let (unreachable, throttled, nonsense) = ("ExchangeUnreachable", "ExchangeThrottled", "ExchangeNonsense");
+    let elsewhere = cloud.another_wire().await;
+    let redirect = Lie::Redirect { to: elsewhere.endpoint() };
     let faults = [
+        ("redirected", Mode::Lie(redirect), nonsense),
         ("throttled", Mode::Throttle { retry_after: Some(2) }, throttled),
         ("broken", Mode::ServerError(503), unreachable),
         ("refused", Mode::Refuse, unreachable),
@@ -146,6 +149,7 @@ pub(crate) async fn what_works_stays_whatever_fails<C: Cloud>(cloud: &C) {
         })
         .await;
     assert_eq!((version(&scene.target(&shop).await.unwrap()), witness.count()), (version(&good), 0));
+    assert_eq!(elsewhere.seen(), [], "a redirect is not followed");
 
     for ((word, ..), (wire, host)) in faults.iter().zip(wires.iter().zip(&hosts)) {
         wire.set(Mode::Pass);
