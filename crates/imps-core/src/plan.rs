@@ -15,6 +15,7 @@ use crate::holding::{self, Claim, Holding, Owned, Owner};
 use crate::name::{AccountName, GrantName, NamespaceName, SecretName, SecretRef, Uid};
 use crate::reason::Reason;
 use crate::selector::NamePattern;
+use crate::source::Source;
 use crate::world::{Payload, Room, Sealed, Selection, Stream, TargetState, World};
 
 /// What to do in one namespace.
@@ -271,14 +272,9 @@ impl<'a> Draft<'a> {
     /// The winner's Secret is brought to what it should be.
     fn give(&mut self, wish: &Wish<'a>, held: Option<(Owned, &Holding)>) {
         let room = wish.room;
-        let held_by_imps = held.as_ref().is_some_and(|(owned, holding)| holding.is_of(owned.grant()));
-        // What somebody else wrote may work: it is not taken over to hold nothing.
-        if matches!(room.payload(), Payload::Ready(sealed) if sealed.registries == 0) && !held_by_imps {
-            let advice = "no source has a usable credential; see status.sources";
-            return self.note(wish, TargetState::troubled(Reason::NoCredentials, advice));
-        }
+        let adopting = held.as_ref().is_some_and(|(owned, holding)| !holding.is_of(owned.grant()));
         // What is not ours yet is named by no ServiceAccount before it is.
-        if held_by_imps && held.as_ref().is_some_and(|(_, holding)| !holding.deleting) {
+        if !adopting && held.as_ref().is_some_and(|(_, holding)| !holding.deleting) {
             self.given.push((room, wish.grant));
         }
         let sealed = match room.payload() {
@@ -290,6 +286,16 @@ impl<'a> Draft<'a> {
             }
             Payload::Ready(sealed) => sealed,
         };
+        let whole = |at: &SecretRef| self.world.source(at).is_some_and(Source::is_whole);
+        if adopting && !wish.grant.sources.iter().all(whole) {
+            let advice = "the Secret that stands there is taken over when every source gives what it should, so that \
+                          no login is lost; see status.sources";
+            return self.note(wish, TargetState::troubled(Reason::NoCredentials, advice));
+        }
+        if held.is_none() && sealed.registries == 0 {
+            let advice = "no source has a usable credential; see status.sources";
+            return self.note(wish, TargetState::troubled(Reason::NoCredentials, advice));
+        }
         // Whether it stood here as it should: then whatever is amiss now is somebody else's doing.
         let synced = match room.targets().get(self.namespace) {
             Some(TargetState::Synced(fingerprint)) => *fingerprint == sealed.fingerprint,
@@ -315,12 +321,12 @@ impl<'a> Draft<'a> {
         if !matches {
             let inherited = *owned.grant() != room.identity().uid;
             let because = match (inherited, synced) {
-                _ if !holding.is_of(owned.grant()) => Because::Adopted,
+                _ if adopting => Because::Adopted,
                 (true, _) => Because::Inherited,
                 (false, true) => Because::Drifted,
                 (false, false) => Because::Changed,
             };
-            if because == Because::Adopted {
+            if adopting {
                 self.given.push((room, wish.grant));
             }
             self.step(Action::Update(owned.clone(), sealed.clone()), wish, because);
@@ -466,21 +472,21 @@ fn foreign_advice(namespace: &NamespaceName, name: &SecretName, holding: &Holdin
     let plain = |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(64).collect() };
     let (what, remedy) = match &holding.owner {
         Owner::Other { secret_type, .. } if secret_type != holding::TARGET_TYPE => {
-            let remedy = "its type cannot be changed, so delete it and a new one is made";
+            let remedy = "its type cannot be changed, so rename or delete it";
             (format!("a Secret of type {} that imps did not make", plain(secret_type)), remedy)
         }
         Owner::Other { controller: Some(controller), .. } => {
-            let remedy = "end that, or let this one Secret be taken over by an annotation on it";
+            let remedy = "end that, let this one Secret be taken over by an annotation on it";
             (format!("a Secret that {} controls", plain(controller)), remedy)
         }
-        _ if grant.template.adopt => ("a Secret that is also a source".to_owned(), "it cannot be both"),
+        _ if grant.template.adopt => ("a Secret that is also a source".to_owned(), "give it up as a source"),
         _ => {
-            let remedy = "delete it, or let it be taken over with spec.target.secret.adopt";
+            let remedy = "rename or delete it, let it be taken over with spec.target.secret.adopt";
             ("a Secret that imps did not make".to_owned(), remedy)
         }
     };
     format!(
-        "{what} stands at {namespace}/{name} and is left alone; {remedy}; or use another spec.target.secret.name"
+        "{what} stands at {namespace}/{name} and is left alone; {remedy}, or use another spec.target.secret.name"
     )
 }
 

@@ -295,6 +295,11 @@ impl Source {
         }
     }
 
+    /// Whether it gives all that it is known to have, and something at all.
+    pub fn is_whole(&self) -> bool {
+        !self.entries.is_empty() && self.gaps() == Gaps::None
+    }
+
     /// When time alone takes something away: the grace of a missing source ends, or its token does.
     pub fn due(&self, grace: Duration) -> Option<Instant> {
         let expiry = self.expires.filter(|_| !self.entries.is_empty());

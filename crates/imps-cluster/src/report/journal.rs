@@ -15,7 +15,7 @@ const WORDS: [(&str, &str); 6] = [
     ("spec.target.secret.name", "--target-secret"),
     ("status.sources", "what is said of the sources"),
     ("split the ImagePullSecret in two", "run a second refresher with another --target-secret"),
-    (", or let it be taken over with spec.target.secret.adopt", ""),
+    (", let it be taken over with spec.target.secret.adopt", ""),
     ("that imps did not make", "that this refresher did not make"),
 ];
 

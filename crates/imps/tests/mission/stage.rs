@@ -511,6 +511,7 @@ impl Solo {
             tokio::sync::Mutex::new(control)
         });
         let control = control.await.lock().await;
+        clear(&control.plane().admin_client().await.unwrap()).await;
         let account = Account::fresh();
         let operator = account.start(control.plane(), arguments).await;
         Self::with(control, account, operator).await
@@ -535,15 +536,7 @@ impl Solo {
         // A scene that failed may have left it dead or frozen.
         let _ = control.resume_apiserver();
         control.start_apiserver().await.unwrap();
-        let client = control.plane().admin_client().await.unwrap();
-        let api = Api::<DynamicObject>::all_with(client, &grant_resource());
-        api.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
-        // The operator that would let go of them is gone with its scene.
-        for object in api.list(&ListParams::default()).await.unwrap() {
-            let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-            // Some go in the meantime.
-            let _ = api.patch(&object.name_any(), &PatchParams::default(), &free).await;
-        }
+        clear(&control.plane().admin_client().await.unwrap()).await;
         Some((control, Account::fresh()))
     }
 
@@ -703,6 +696,18 @@ async fn install(client: &Client) {
         api.list(&ListParams::default()).await.map(drop).map_err(|error| error.to_string())
     })
     .await;
+}
+
+/// Removes what earlier scenes left on a control plane for one at a time. The operator that would let go of it is gone
+/// with its scene.
+async fn clear(client: &Client) {
+    let api = Api::<DynamicObject>::all_with(client.clone(), &grant_resource());
+    api.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+    for object in api.list(&ListParams::default()).await.unwrap() {
+        let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        // Some go in the meantime.
+        let _ = api.patch(&object.name_any(), &PatchParams::default(), &free).await;
+    }
 }
 
 /// Removes what earlier runs left on a control plane that outlives them: their operator is gone, and their rights are
