@@ -18,6 +18,7 @@ pub mod aws;
 pub mod binaries;
 mod certificates;
 pub mod control_plane;
+pub mod clock;
 mod daemon;
 mod home;
 mod image;

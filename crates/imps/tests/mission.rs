@@ -13,6 +13,7 @@ mod mission {
     pub(crate) mod crd;
     pub(crate) mod ecr;
     pub(crate) mod last_good;
+    pub(crate) mod leader;
     pub(crate) mod outage;
     pub(crate) mod permission;
     pub(crate) mod process;
