@@ -214,13 +214,15 @@ impl Usher {
         let (answer, fault) = match reply {
             Ok(Reply::Read(lease)) => (Answer::Read(lease.map(|lease| self.seat(lease))), None),
             Ok(Reply::Written(lease)) => (Answer::Written(self.seat(lease)), None),
-            Err(fault) if matches!(fault.class, FaultClass::Changed | FaultClass::Gone) => (Answer::Outrun, None),
+            Err(fault) if matches!(fault.class, FaultClass::Changed | FaultClass::Gone) => {
+                (Answer::Outrun, None)
+            }
             Err(fault) => (Answer::Failed, Some(fault)),
         };
         let lease = format!("{}/{}", self.place.namespace, self.place.name);
         match &fault {
             Some(fault) if self.fault.as_ref() != Some(fault) => {
-                tracing::warn!(lease, %fault, advice = fault.advice(), "the lease cannot be read or written");
+                tracing::warn!(lease, %fault, "the lease cannot be read or written");
             }
             None if self.fault.is_some() => tracing::info!(lease, "the lease can be read and written again"),
             _ => {}

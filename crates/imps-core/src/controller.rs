@@ -317,6 +317,8 @@ impl Controller {
         }
         self.leads = true;
         self.queue.forget_pauses();
+        // What was to be told while nobody here told it is no older than this.
+        self.reports.values_mut().for_each(|report| report.dirty_since = None);
         match title {
             Title::Resumption => self.world.resume(),
             Title::Succession => {

@@ -348,8 +348,7 @@ impl Candidate {
                 let is_rival = seat.holder.as_deref().is_some_and(|holder| holder != self.name);
                 let since =
                     self.rival.take().filter(|rival| rival.seat.is_unmoved(&seat)).map(|rival| rival.since);
-                self.rival =
-                    is_rival.then(|| Rival { seat: seat.clone(), since: since.unwrap_or(now) });
+                self.rival = is_rival.then(|| Rival { seat: seat.clone(), since: since.unwrap_or(now) });
                 Known::Seat(seat)
             }
         };

@@ -153,7 +153,9 @@ impl Play {
         let now = self.now;
         match *trouble {
             Trouble::Freeze { who, length } => self.processes[who].frozen_until = now + length,
-            Trouble::Lose { who, length, answers } => self.processes[who].lost_until = (now + length, answers),
+            Trouble::Lose { who, length, answers } => {
+                self.processes[who].lost_until = (now + length, answers)
+            }
             Trouble::Slow { length } => self.slow_until = now + length,
             Trouble::Outage { length } => self.down_until = now + length,
             Trouble::Kill { who, reborn } if self.processes[who].alive => self.end(who, now + reborn),
@@ -412,8 +414,11 @@ fn trouble(count: usize) -> impl Strategy<Value = (Time, Trouble)> {
         (who.clone(), length.clone()).prop_map(|(who, length)| Trouble::Freeze { who, length }),
         (who.clone(), length.clone()).prop_map(|(who, reborn)| Trouble::Kill { who, reborn }),
         (who.clone(), length.clone()).prop_map(|(who, reborn)| Trouble::Leave { who, reborn }),
-        (who, length.clone(), any::<bool>())
-            .prop_map(|(who, length, answers)| Trouble::Lose { who, length, answers }),
+        (who, length.clone(), any::<bool>()).prop_map(|(who, length, answers)| Trouble::Lose {
+            who,
+            length,
+            answers
+        }),
         length.clone().prop_map(|length| Trouble::Slow { length }),
         length.prop_map(|length| Trouble::Outage { length }),
     ];
@@ -423,11 +428,7 @@ fn trouble(count: usize) -> impl Strategy<Value = (Time, Trouble)> {
 fn history() -> impl Strategy<Value = (Vec<(f64, f64)>, u64, Vec<(Time, Trouble)>)> {
     (2..=5usize).prop_flat_map(|count| {
         let clock = (-DRIFT_MAX..DRIFT_MAX, 0.0..1e12).prop_map(|(drift, offset)| (1.0 + drift, offset));
-        (
-            prop::collection::vec(clock, count),
-            any::<u64>(),
-            prop::collection::vec(trouble(count), 0..25),
-        )
+        (prop::collection::vec(clock, count), any::<u64>(), prop::collection::vec(trouble(count), 0..25))
     })
 }
 

@@ -17,8 +17,8 @@
 pub mod aws;
 pub mod binaries;
 mod certificates;
-pub mod control_plane;
 pub mod clock;
+pub mod control_plane;
 mod daemon;
 mod home;
 mod image;

@@ -89,7 +89,10 @@ async fn turn(
             // Renewals have connections of their own: nothing that the work waits for delays them.
             let apart = connect(&access).await?;
             let lease = place.name.clone();
-            (client, Some(Seat { lease, election: Election::begin(apart, place, identity(), terms, warrant) }))
+            (
+                client,
+                Some(Seat { lease, election: Election::begin(apart, place, identity(), terms, warrant) }),
+            )
         }
     };
     let stop = shutdown::signal()?;

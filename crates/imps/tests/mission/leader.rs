@@ -32,12 +32,16 @@ const DEADLINE: f64 = 10.0;
 const HASTY: [&str; 7] = [
     ELECT,
     "--leader-election-lease-duration",
-    "5",
+    "9",
     "--leader-election-renew-deadline",
-    "3",
+    "6",
     "--leader-election-retry-period",
     "1",
 ];
+/// As [`DEADLINE`], with those terms.
+const HASTY_DEADLINE: f64 = 6.0;
+/// Longer than a lease by those terms.
+const HASTY_LEASE: Duration = Duration::from_secs(11);
 
 /// Operators under one account, each with a name.
 struct Troupe {
@@ -87,10 +91,7 @@ impl Troupe {
     async fn holder(&self) -> (Option<String>, i32) {
         let lease = self.leases().get_opt(keys::LEASE).await.unwrap();
         let spec = lease.and_then(|lease| lease.spec).unwrap_or_default();
-        (
-            spec.holder_identity.filter(|holder| !holder.is_empty()),
-            spec.lease_transitions.unwrap_or_default(),
-        )
+        (spec.holder_identity.filter(|holder| !holder.is_empty()), spec.lease_transitions.unwrap_or_default())
     }
 
     /// Which of them leads, by its own word.
@@ -109,6 +110,15 @@ impl Troupe {
             }
         })
         .await
+    }
+
+    /// How many lead, by their own word.
+    async fn leading(&self) -> usize {
+        let mut leading = 0;
+        for operator in self.operators().filter(|operator| operator.pid().is_some()) {
+            leading += usize::from(leads(operator).await == Some(true));
+        }
+        leading
     }
 
     /// A namespace of the team.
@@ -143,7 +153,8 @@ impl Troupe {
             // Each process has a token of its own.
             let who = request["user"]["extra"]["authentication.kubernetes.io/credential-id"][0].as_str();
             let who = who.unwrap_or_else(|| panic!("no token in {request}")).to_owned();
-            let (came, done) = (seconds(&request["requestReceivedTimestamp"]), seconds(&request["stageTimestamp"]));
+            let (came, done) =
+                (seconds(&request["requestReceivedTimestamp"]), seconds(&request["stageTimestamp"]));
             let resource = request["objectRef"]["resource"].as_str().unwrap();
             if resource == "leases" {
                 // What was refused changes nothing.
@@ -241,7 +252,8 @@ async fn of_two_one_acts_and_the_other_one_takes_over_after_a_death_and_after_a_
             .filter(|event| event.reason.as_deref() == Some("LeaderElection"))
             .filter_map(|event| event.note)
             .collect();
-        let told = |words: &str| notes.iter().any(|note| note.starts_with("replica-") && note.ends_with(words));
+        let told =
+            |words: &str| notes.iter().any(|note| note.starts_with("replica-") && note.ends_with(words));
         if told("became leader") && told("stopped leading") { Ok(()) } else { Err(format!("{notes:?}")) }
     })
     .await;
@@ -251,7 +263,7 @@ async fn of_two_one_acts_and_the_other_one_takes_over_after_a_death_and_after_a_
 #[tokio::test]
 async fn of_five_none_acts_beside_one_that_froze_in_the_middle_of_its_work() {
     const NAMESPACES: usize = 150;
-    let Some(mut troupe) = Troupe::open(5, &HASTY).await else { return };
+    let Some(mut troupe) = Troupe::open(5, &[ELECT]).await else { return };
     let first = troupe.leader().await;
     let scene = troupe.scene();
     let all = futures::future::join_all((0..NAMESPACES).map(|n| {
@@ -274,7 +286,8 @@ async fn of_five_none_acts_beside_one_that_froze_in_the_middle_of_its_work() {
         let scene = troupe.scene();
         let requests = troupe.solo.requests();
         let target = format!("/secrets/{}", scene.secret);
-        let is_write = |r: &&Value| r["verb"] == "patch" && r["requestURI"].as_str().unwrap().contains(&target);
+        let is_write =
+            |r: &&Value| r["verb"] == "patch" && r["requestURI"].as_str().unwrap().contains(&target);
         requests.iter().filter(is_write).count().saturating_sub(NAMESPACES)
     };
     eventually("the rotation has begun", async || match rotated(&troupe).await {
@@ -282,6 +295,7 @@ async fn of_five_none_acts_beside_one_that_froze_in_the_middle_of_its_work() {
         _ => Ok(()),
     })
     .await;
+    let stops = said(troupe.operator(first), "stopped leading; goes on as a standby");
     troupe.operator(first).pause().unwrap();
     let done = rotated(&troupe).await;
     say(&format!("frozen when {done} of {NAMESPACES} were written"));
@@ -297,16 +311,16 @@ async fn of_five_none_acts_beside_one_that_froze_in_the_middle_of_its_work() {
     assert_ne!(first, second);
     eventually("it knows that it does not lead", async || {
         let operator = troupe.operators().nth(first).unwrap();
-        if said(operator, "stopped leading; goes on as a standby") == 1 { Ok(()) } else { Err(operator.log()) }
+        if said(operator, "stopped leading; goes on as a standby") > stops {
+            Ok(())
+        } else {
+            Err(operator.log())
+        }
     })
     .await;
-    always(Duration::from_secs(3), "nobody else leads", async || {
-        for (index, operator) in troupe.operators().enumerate() {
-            if leads(operator).await == Some(true) && index != second {
-                return Err(format!("{index} leads beside {second}"));
-            }
-        }
-        Ok(())
+    always(Duration::from_secs(3), "nobody else leads", async || match troupe.leading().await {
+        count if count <= 1 => Ok(()),
+        count => Err(format!("{count} lead")),
     })
     .await;
     for (name, uid) in &uids {
@@ -314,14 +328,14 @@ async fn of_five_none_acts_beside_one_that_froze_in_the_middle_of_its_work() {
     }
     // Each was written at first, and once for the rotation; one request may have been on its way to each of those that
     // were being written when it froze, and its successor could not know.
-    troupe.judge(3, 3.0);
+    troupe.judge(3, DEADLINE);
     // And the zombie can lead again.
     for index in (0..5).filter(|index| *index != first) {
         troupe.operator(index).kill();
     }
     troupe.serve("last", AFTER_DEATH).await;
     assert_eq!(troupe.leader().await, first);
-    troupe.judge(3, 3.0);
+    troupe.judge(3, DEADLINE);
 }
 
 #[tokio::test]
@@ -349,7 +363,7 @@ async fn no_wrong_wall_clock_changes_who_leads() {
     for round in 0..3 {
         let leader = troupe.leader().await;
         let (holder, terms) = troupe.holder().await;
-        always(Duration::from_secs(7), "it stays so for longer than the lease", async || {
+        always(HASTY_LEASE, "it stays so for longer than the lease", async || {
             let now = troupe.holder().await;
             if now == (holder.clone(), terms) { Ok(()) } else { Err(format!("{now:?} after {holder:?}")) }
         })
@@ -360,7 +374,7 @@ async fn no_wrong_wall_clock_changes_who_leads() {
         troupe.operator(leader).kill();
     }
     assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), 3, "each of them led: {order:?}");
-    troupe.judge(1, 3.0);
+    troupe.judge(1, HASTY_DEADLINE);
 }
 
 #[tokio::test]
@@ -373,18 +387,23 @@ async fn an_api_server_that_restarts_leaves_one_leader_and_no_process_ends() {
 
     // Shorter than the deadline: nobody notices.
     let (holder, terms) = troupe.holder().await;
-    troupe.solo.control.kill_apiserver();
-    troupe.solo.control.start_apiserver().await.unwrap();
+    troupe.solo.control.pause_apiserver().unwrap();
+    always(Duration::from_secs(3), "they live", async || {
+        let (code, page) = troupe.solo.operator.get("/livez").await.map_err(|error| error.to_string())?;
+        if code == 200 { Ok(()) } else { Err(page) }
+    })
+    .await;
+    troupe.solo.control.resume_apiserver().unwrap();
     let took = troupe.serve("soon", AFTER_DEATH).await;
-    say(&format!("served {took:.1?} after a restart"));
+    say(&format!("served {took:.1?} after the server had hung for a moment"));
     assert_eq!(troupe.holder().await, (holder, terms), "the same one leads, in the same term");
     assert_eq!(said(troupe.operator(first), "became the leader"), 1);
 
-    // Longer than the deadline: who cannot renew stops, and none of them ends.
+    // A crash, and longer than the deadline: who cannot renew stops, and none of them ends.
     troupe.solo.control.kill_apiserver();
-    eventually("it has stopped", async || {
-        let operator = troupe.operators().nth(first).unwrap();
-        if said(operator, "stopped leading; goes on as a standby") == 1 { Ok(()) } else { Err(operator.log()) }
+    eventually("it has stopped", async || match troupe.leading().await {
+        0 => Ok(()),
+        count => Err(format!("{count} lead")),
     })
     .await;
     for operator in troupe.operators() {
@@ -400,14 +419,7 @@ async fn an_api_server_that_restarts_leaves_one_leader_and_no_process_ends() {
 
     // One that hangs is as good as none.
     troupe.solo.control.pause_apiserver().unwrap();
-    let leading = async || {
-        let mut leading = 0;
-        for operator in troupe.operators() {
-            leading += usize::from(leads(operator).await == Some(true));
-        }
-        leading
-    };
-    eventually("nobody leads", async || match leading().await {
+    eventually("nobody leads", async || match troupe.leading().await {
         0 => Ok(()),
         count => Err(format!("{count} lead")),
     })
@@ -438,7 +450,7 @@ async fn a_lease_that_somebody_deletes_or_empties_is_taken_again_and_by_one() {
     let (holder, terms) = troupe.holder().await;
     let label = Patch::Merge(json!({"metadata": {"labels": {"theirs": "yes"}}}));
     troupe.leases().patch(keys::LEASE, &PatchParams::default(), &label).await.unwrap();
-    always(Duration::from_secs(6), "the same one leads", async || {
+    always(HASTY_LEASE, "the same one leads", async || {
         let now = troupe.holder().await;
         if now == (holder.clone(), terms) { Ok(()) } else { Err(format!("{now:?}")) }
     })
@@ -457,9 +469,8 @@ async fn the_rights_to_elect_are_just_those_that_are_used_and_imps_rbac_prints_t
     let leases = requests.iter().filter(|request| request["objectRef"]["resource"] == "leases");
     let seen: BTreeSet<Right> = leases.map(used).collect();
     let rules = RULES.iter().filter(|rule| matches!(rule.scope, Scope::Lease | Scope::Leases));
-    let declared: BTreeSet<Right> = rules
-        .flat_map(|rule| rule.verbs.iter().map(|verb| right(verb, rule.group, rule.resource)))
-        .collect();
+    let declared: BTreeSet<Right> =
+        rules.flat_map(|rule| rule.verbs.iter().map(|verb| right(verb, rule.group, rule.resource))).collect();
     assert_eq!(seen, declared);
 
     let (namespace, account) = troupe.scene().account();
@@ -469,9 +480,9 @@ async fn the_rights_to_elect_are_just_those_that_are_used_and_imps_rbac_prints_t
     let arguments = ["-f", file.to_str().unwrap(), "--lease-namespace", namespace];
     let printed = operator::rights_of(binary(), &arguments, "imps", namespace, account).unwrap();
     std::fs::remove_file(&file).unwrap();
-    let role = printed.iter().find(|document| {
-        document["kind"] == "Role" && document["metadata"]["namespace"] == namespace
-    });
+    let role = printed
+        .iter()
+        .find(|document| document["kind"] == "Role" && document["metadata"]["namespace"] == namespace);
     let expected = json!([
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [keys::LEASE],
          "verbs": ["get", "patch"]},

@@ -44,7 +44,10 @@ async fn once_all_is_written_nothing_is_written_and_nothing_is_listed() {
 
     tokio::time::sleep(QUIET).await;
     let (now, mut since) = others();
-    assert!((1..=4).contains(&(now - renewals)), "the lease is renewed all two seconds, and nothing else happens");
+    assert!(
+        (1..=4).contains(&(now - renewals)),
+        "the lease is renewed all two seconds, and nothing else happens"
+    );
     let since: Vec<Value> = since.split_off(looks);
     assert!(since.is_empty(), "{since:#?}");
     let more = metric(&solo, "imps_plans_total").await - plans;

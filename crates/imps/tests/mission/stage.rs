@@ -642,7 +642,7 @@ impl Account {
             let right = json!({"resource": "serviceaccounts", "verb": "patch", "name": pattern.exact()});
             self.wait_for_right(client, right).await;
         }
-        for (namespace, name) in &needs.lease {
+        if let Some((namespace, name)) = &needs.lease {
             let right = json!({
                 "group": "coordination.k8s.io", "resource": "leases", "verb": "patch",
                 "namespace": namespace.as_str(), "name": name,
