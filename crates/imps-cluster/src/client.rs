@@ -6,10 +6,15 @@ use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use crate::fence::{Fence, Warrant};
 use crate::pace::Pace;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where every pod with a service account finds its namespace
+/// (kubernetes/website: content/en/docs/tasks/run-application/access-api-from-pod.md).
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 /// Which cluster, and as whom.
 #[derive(Clone, Default, Debug)]
@@ -45,6 +50,23 @@ pub enum ConnectError {
 
 /// Connects. Nothing is sent yet.
 pub async fn connect(access: &Access) -> Result<Client, ConnectError> {
+    let builder = ClientBuilder::try_from(configure(access).await?).map_err(ConnectError::Client)?;
+    Ok(builder.with_layer(&Pace::default()).build())
+}
+
+/// As [`connect`], but writes go out only while the warrant holds.
+pub async fn connect_fenced(access: &Access, warrant: Warrant) -> Result<Client, ConnectError> {
+    let builder = ClientBuilder::try_from(configure(access).await?).map_err(ConnectError::Client)?;
+    Ok(builder.with_layer(&Pace::default()).with_layer(&Fence(warrant)).build())
+}
+
+/// The namespace of the pod that this process runs in, if it does.
+pub fn own_namespace() -> Option<String> {
+    let text = std::fs::read_to_string(NAMESPACE_FILE).ok()?;
+    Some(text.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+async fn configure(access: &Access) -> Result<Config, ConnectError> {
     let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
     let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     let mut config = match &access.kubeconfig {
@@ -65,6 +87,5 @@ pub async fn connect(access: &Access) -> Result<Client, ConnectError> {
     // The queue tries again with a back-off of its own; the client's hidden repeats would hold a place in it for
     // minutes.
     config.default_retry = false;
-    let builder = ClientBuilder::try_from(config).map_err(ConnectError::Client)?;
-    Ok(builder.with_layer(&Pace::default()).build())
+    Ok(config)
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use imps_core::reason::{Fault, FaultClass};
 use kube::core::Status;
 
+use crate::fence::NotLeading;
+
 /// The answer took longer than imps waits.
 pub fn timed_out(after: Duration) -> Fault {
     Fault { class: FaultClass::Unavailable, detail: format!("no answer within {} s", after.as_secs()) }
@@ -22,6 +24,10 @@ pub fn empty(what: &str) -> Fault {
 pub fn fault(error: &kube::Error) -> Fault {
     match error {
         kube::Error::Api(status) => from_status(status),
+        // The world has changed: what was planned is for somebody else to do.
+        kube::Error::Service(error) if error.is::<NotLeading>() => {
+            Fault { class: FaultClass::Changed, detail: NotLeading.to_string() }
+        }
         kube::Error::Service(_) | kube::Error::HyperError(_) => unavailable("the connection failed"),
         kube::Error::Auth(_) => Fault {
             class: FaultClass::Forbidden,

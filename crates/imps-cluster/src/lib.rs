@@ -3,7 +3,9 @@
 pub mod apply;
 pub mod client;
 pub mod fault;
+pub mod fence;
 pub mod identity;
+pub mod lease;
 pub mod pace;
 pub mod remit;
 pub mod report;

@@ -31,6 +31,10 @@ pub enum Scope {
     Pods,
     /// The `ImagePullSecret`s, where one is attached to ServiceAccounts.
     Attached,
+    /// The Lease by which one process leads, in its namespace.
+    Lease,
+    /// All Leases of that namespace: a right to create cannot name the object.
+    Leases,
     /// The ServiceAccounts that a Secret is attached to: those of the given names, or all when there is a pattern.
     Accounts,
 }
@@ -124,6 +128,20 @@ pub const RULES: &[Rule] = &[
         why: "take on the identity that a source names, when started with --keyless=service-account",
     },
     Rule {
+        group: "coordination.k8s.io",
+        resource: "leases",
+        verbs: &["get", "patch"],
+        scope: Scope::Lease,
+        why: "elect a leader, when started with --enable-leader-election",
+    },
+    Rule {
+        group: "coordination.k8s.io",
+        resource: "leases",
+        verbs: &["create"],
+        scope: Scope::Leases,
+        why: "make the Lease by which one is elected",
+    },
+    Rule {
         group: "events.k8s.io",
         resource: "events",
         verbs: &["create", "patch"],
@@ -145,6 +163,8 @@ pub struct Needs {
     pub pods: bool,
     /// Names and patterns of the ServiceAccounts that targets are attached to.
     pub accounts: BTreeSet<NamePattern>,
+    /// Namespace and name of the Lease by which a leader is elected.
+    pub lease: Option<(NamespaceName, String)>,
 }
 
 impl Needs {
@@ -167,13 +187,17 @@ pub fn roles(name: &str, needs: &Needs) -> (ClusterRole, Vec<Role>) {
             }
             Scope::Attached if !needs.accounts.is_empty() => rules.push(policy(rule, None)),
             Scope::Accounts if !needs.accounts.is_empty() => rules.push(policy(rule, needs.account_names())),
-            Scope::Attached | Scope::Accounts => {}
+            Scope::Attached | Scope::Accounts | Scope::Lease | Scope::Leases => {}
             Scope::Pods | Scope::Targets | Scope::Single | Scope::Sources | Scope::ServiceAccounts => {}
         }
     }
     let accounts = needs.service_accounts.iter();
     let accounts = accounts.map(|(namespace, account)| (Scope::ServiceAccounts, namespace, account.as_str()));
-    let roles = local(name, needs.sources.iter().map(|at| secret(Scope::Sources, at)).chain(accounts));
+    let leases = needs.lease.iter().flat_map(|(namespace, lease)| {
+        [Scope::Lease, Scope::Leases].map(|scope| (scope, namespace, lease.as_str()))
+    });
+    let sources = needs.sources.iter().map(|at| secret(Scope::Sources, at));
+    let roles = local(name, sources.chain(accounts).chain(leases));
     (ClusterRole { metadata, rules: Some(rules), ..ClusterRole::default() }, roles)
 }
 
@@ -198,7 +222,7 @@ fn local<'a>(name: &str, objects: impl Iterator<Item = (Scope, &'a NamespaceName
         let policies = RULES.iter().filter_map(|rule| {
             let named = objects.iter().filter(|(scope, _)| *scope == rule.scope);
             let names: Vec<String> = named.map(|(_, name)| (*name).to_owned()).collect();
-            (!names.is_empty()).then(|| policy(rule, Some(names)))
+            (!names.is_empty()).then(|| policy(rule, Some(names).filter(|_| rule.scope != Scope::Leases)))
         });
         Role {
             metadata: ObjectMeta {

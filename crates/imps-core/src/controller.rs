@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::account::{Change, Edit, Verb};
 use crate::grant::Identity;
 use crate::holding::{Holding, Owner, Version};
+use crate::leadership::Title;
 use crate::name::{AccountName, NamespaceName, SecretRef, Uid};
 use crate::plan::{Action, Because, Plan, Step, plan};
 use crate::queue::{Done, Priority, Queue};
@@ -47,6 +48,10 @@ pub enum Event {
     Reported(Uid, bool),
     /// Our finalizer was put on a grant or taken off, or could not be.
     Held(Uid, Result<(), Fault>),
+    /// Act from now on.
+    Lead(Title),
+    /// Somebody else acts from now on, or nobody does: go on learning, and ask for no more than that.
+    Follow,
     /// Time passed.
     Tick,
 }
@@ -175,6 +180,7 @@ pub struct Controller {
     partings: BTreeMap<Uid, Parting>,
     resync: Option<(Duration, Instant)>,
     counters: Counters,
+    leads: bool,
 }
 
 /// What has happened since the start, for metrics.
@@ -216,10 +222,23 @@ impl Controller {
             partings: BTreeMap::new(),
             resync: resync.map(|every| (every, now + every)),
             counters: Counters::default(),
+            leads: true,
         };
         let mut effects = Vec::new();
         controller.follow_streams(&mut effects);
         (controller, effects)
+    }
+
+    /// The same, but it only learns until it is told to lead.
+    pub fn standby(terms: Terms, resync: Option<Duration>, now: Instant) -> (Self, Vec<Effect>) {
+        let (mut controller, effects) = Self::new(terms, resync, now);
+        controller.follow();
+        (controller, effects)
+    }
+
+    /// Whether it acts, and does not only learn.
+    pub fn leads(&self) -> bool {
+        self.leads
     }
 
     /// What is known.
@@ -239,6 +258,9 @@ impl Controller {
 
     /// When [`Event::Tick`] is due; `now` or earlier means at once.
     pub fn due(&self, now: Instant) -> Option<Instant> {
+        if !self.leads {
+            return self.world.due();
+        }
         let report = |uid: &Uid| self.report_due(uid, now);
         let recalls = self.recalls.values().copied();
         [self.queue.due(now), self.world.due(), self.resync.map(|(_, at)| at)]
@@ -268,15 +290,60 @@ impl Controller {
             Event::Outcome(outcome) => self.settle(outcome, now, &mut effects),
             Event::Reported(uid, well) => self.reported_back(&uid, well, now),
             Event::Held(uid, answer) => self.held(&uid, answer, now, &mut effects),
+            Event::Lead(title) => self.lead(title, now, &mut effects),
+            Event::Follow => self.follow(),
             Event::Tick => {}
         }
         self.pass_time(now, &mut effects);
+        if !self.leads {
+            return effects;
+        }
         effects.extend(self.world.begin_exchanges(now).into_iter().map(Effect::Exchange));
         self.work(now, &mut effects);
         self.forget_former_accounts(now, &mut effects);
         self.hold_on(now, &mut effects);
         self.report(now, &mut effects);
         effects
+    }
+
+    /// Everything is planned for anew, from what is known.
+    fn lead(&mut self, title: Title, now: Instant, effects: &mut Vec<Effect>) {
+        if self.leads {
+            return;
+        }
+        self.leads = true;
+        self.queue.forget_pauses();
+        // What was to be told while nobody here told it is no older than this.
+        self.reports.values_mut().for_each(|report| report.dirty_since = None);
+        match title {
+            Title::Resumption => self.world.resume(),
+            Title::Succession => {
+                self.patience.clear();
+                self.reports.values_mut().for_each(|report| report.last = None);
+                let wake = self.world.succeed(now);
+                self.wake(wake, now, effects);
+            }
+        }
+        self.queue_all();
+        let uids: Vec<Uid> = self.world.rooms().map(|room| room.identity().uid.clone()).collect();
+        for uid in uids {
+            self.recall(&uid, now, effects);
+            self.touch(uid, now);
+        }
+    }
+
+    /// What is under way comes to its end, and what was asked for and not begun is asked for again when it is its turn.
+    fn follow(&mut self) {
+        self.leads = false;
+        self.world.stand_by();
+        self.recalls.clear();
+        self.holds.clear();
+        self.partings.clear();
+    }
+
+    fn queue_all(&mut self) {
+        let names: Vec<NamespaceName> = self.world.namespaces().map(|(name, _)| name.clone()).collect();
+        names.into_iter().for_each(|name| self.queue.push(name, Priority::Bulk));
     }
 
     fn wake(&mut self, wake: Wake, now: Instant, effects: &mut Vec<Effect>) {
@@ -313,8 +380,7 @@ impl Controller {
             && at <= now
         {
             self.resync = Some((every, now + every));
-            let names: Vec<NamespaceName> = self.world.namespaces().map(|(name, _)| name.clone()).collect();
-            names.into_iter().for_each(|name| self.queue.push(name, Priority::Bulk));
+            self.queue_all();
             self.patience.retain(|_, patience| patience.since + REPAIR_PAUSE * REPAIRS_AT_ONCE_MAX > now);
         }
     }
@@ -340,6 +406,9 @@ impl Controller {
     }
 
     fn recall(&mut self, uid: &Uid, now: Instant, effects: &mut Vec<Effect>) {
+        if !self.leads {
+            return;
+        }
         let Some(at) = self.world.room(uid).and_then(|room| room.wants_recall()) else { return };
         if !self.recalls.contains_key(uid) {
             // An answer that never comes is asked for again.

@@ -15,6 +15,7 @@ pub mod grant;
 pub mod holding;
 pub mod keyring;
 pub mod kubelet;
+pub mod leadership;
 pub mod name;
 pub mod plan;
 pub mod queue;

@@ -130,6 +130,14 @@ impl Queue {
         }
     }
 
+    /// Forgets why namespaces paused: whoever made them fail may have been seen to by somebody else.
+    pub fn forget_pauses(&mut self) {
+        for (_, namespace) in std::mem::take(&mut self.alarms) {
+            self.push(namespace, Priority::Bulk);
+        }
+        self.pauses.clear();
+    }
+
     /// Forgets a namespace that is gone.
     pub fn forget(&mut self, namespace: &NamespaceName) {
         self.queued.remove(namespace);

@@ -206,6 +206,27 @@ impl Source {
         }
     }
 
+    /// Another process has acted on this source until now. A token of ours may be older than that one's, and what a source
+    /// that cannot be read last gave may have been seen by that one alone: both are to be recalled. What the source says
+    /// now, it says to everybody.
+    pub fn hand_over(&mut self) {
+        if let Some(order) = &self.order {
+            self.blanks = order.registries.iter().cloned().collect();
+            self.ever_good = true;
+            if matches!(self.trouble, Some(Trouble::Exchange(_) | Trouble::Expired(_))) {
+                self.trouble = None;
+            }
+        } else if self.entries.is_empty() || matches!(self.trouble, None | Some(Trouble::Rejected(_))) {
+            return;
+        } else {
+            self.ever_good = false;
+        }
+        if self.order.is_some() || self.expires.is_some() {
+            self.entries = Keyring::default();
+            (self.expires, self.untold) = (None, false);
+        }
+    }
+
     fn note(&mut self, document: &Document) {
         self.heard = true;
         self.missing_since = None;

@@ -263,6 +263,8 @@ pub struct World {
     reach: Reach,
     /// Which grants have written something down about a namespace.
     present: BTreeSet<(NamespaceName, Uid)>,
+    /// Somebody else acts on what is known. It asks for tokens, and so nobody waits for any here.
+    standby: bool,
 }
 
 impl World {
@@ -286,6 +288,7 @@ impl World {
             streams: BTreeMap::new(),
             reach: Reach::default(),
             present: BTreeSet::new(),
+            standby: false,
         }
     }
 
@@ -456,7 +459,7 @@ impl World {
     pub fn due(&self) -> Option<Instant> {
         let grace = self.terms.missing_source_grace;
         let sources = self.sources.values().filter_map(|source| source.due(grace));
-        sources.chain(self.exchanges.due()).min()
+        sources.chain(self.exchanges.due().filter(|_| !self.standby)).min()
     }
 
     // === learning ===
@@ -508,6 +511,9 @@ impl World {
     /// The exchanges to make now. First requests wait a moment for grants that are still recalling: what an earlier
     /// process got may be good for hours.
     pub fn begin_exchanges(&mut self, now: Instant) -> Vec<Ask> {
+        if self.standby {
+            return Vec::new();
+        }
         let recalling = |users: &BTreeSet<SecretRef>| {
             self.rooms.values().any(|room| users.iter().any(|at| room.uses(at)) && room.may_recall())
         };
@@ -517,8 +523,10 @@ impl World {
     /// Time has passed: graces and tokens end.
     pub fn tick(&mut self, now: Instant) -> Wake {
         let mut wake = Wake::default();
-        let without = self.exchanges.lose_patience(now);
-        self.follow_exchange(without, now, &mut wake);
+        if !self.standby {
+            let without = self.exchanges.lose_patience(now);
+            self.follow_exchange(without, now, &mut wake);
+        }
         let grace = self.terms.missing_source_grace;
         let over: Vec<SecretRef> = self
             .sources
@@ -532,6 +540,35 @@ impl World {
             if given_up {
                 self.exchanges.withdraw(&at);
             }
+        }
+        wake
+    }
+
+    /// Somebody else acts from now on, or nobody does.
+    pub(crate) fn stand_by(&mut self) {
+        self.standby = true;
+    }
+
+    /// This process acts from now on, and nobody has since it did.
+    pub(crate) fn resume(&mut self) {
+        self.standby = false;
+    }
+
+    /// This process acts from now on, and somebody else has until now. What that one gave stands in the targets, and
+    /// which source it was from in the statuses: as after a restart, both count for more than what this process
+    /// remembers of failing sources and of tokens. All else is known already.
+    pub(crate) fn succeed(&mut self, now: Instant) -> Wake {
+        self.standby = false;
+        let mut wake = Wake { streams: true, ..Wake::default() };
+        self.sources.values_mut().for_each(Source::hand_over);
+        self.rooms.values_mut().for_each(Room::hand_over);
+        let exchanged = self.exchanges.hand_over(now);
+        self.follow_exchange(exchanged, now, &mut wake);
+        let uids: Vec<Uid> = self.rooms.keys().cloned().collect();
+        for uid in uids {
+            self.refresh(&uid);
+            self.wake_grant(&uid, &mut wake);
+            wake.grants.insert(uid);
         }
         wake
     }

@@ -7,6 +7,7 @@ mod support;
 use std::time::Duration;
 
 use imps_core::controller::{Effect, Event};
+use imps_core::leadership::Title;
 use imps_core::name::{NamespaceName, SecretRef, Uid};
 use imps_core::reason::{Fault, FaultClass, Reason};
 use imps_core::standing::{Standing, Truth};
@@ -158,5 +159,53 @@ fn a_namespace_that_refuses_is_tried_again_and_told_meanwhile() {
     assert!(stage.notices.contains(&"SecretReconciliationError".to_owned()));
     stage.refusing.clear();
     stage.wait(Duration::from_secs(301));
+    assert_eq!(standing(&stage).ready.truth, Truth::True);
+}
+
+#[test]
+fn a_standby_only_learns_and_acts_on_it_when_it_is_told_to() {
+    let mut stage = stage(&["shop"]);
+    stage.add_standby();
+    stage.run();
+    let late = Namespace { labels: tags(&[("pull", "yes")]), ..Namespace::default() };
+    stage.namespaces.insert("late".into(), late);
+    // The leader is dead: what happens now, only the standby is shown.
+    let (mut standby, streams) = stage.standby.take().unwrap();
+    for stream in &streams {
+        std::mem::swap(&mut standby, &mut stage.controller);
+        let effects = stage.relist(stream);
+        std::mem::swap(&mut standby, &mut stage.controller);
+        assert!(effects.is_empty(), "{effects:?}");
+    }
+    let effects = standby.on(Event::Lead(Title::Succession), stage.now);
+    let applied: Vec<&NamespaceName> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Apply(plan) => Some(&plan.namespace),
+            Effect::Watch(stream) => panic!("{stream} was listened to all the time"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(applied, [&NamespaceName::new("late")], "at once, and only what is to be done");
+    // One that is told twice is not confused.
+    assert!(!standby.on(Event::Follow, stage.now).iter().any(|effect| matches!(effect, Effect::Apply(_))));
+    assert!(standby.on(Event::Follow, stage.now).is_empty() && !standby.leads());
+}
+
+#[test]
+fn who_leads_again_and_nobody_has_since_looks_at_everything_and_says_nothing_twice() {
+    let mut stage = stage(&["shop"]);
+    let (writes, notices) = (stage.history.len(), stage.notices.len());
+    let effects = stage.controller.on(Event::Follow, stage.now);
+    assert!(effects.is_empty());
+    stage.secrets.clear();
+    for stream in stage.watched.clone() {
+        let effects = stage.relist(&stream);
+        assert_eq!(stage.perform_all(effects), 0, "it sees that the Secret is gone");
+    }
+    let effects = stage.controller.on(Event::Lead(Title::Resumption), stage.now);
+    stage.perform_all(effects);
+    stage.run();
+    assert_eq!((stage.history.len(), stage.notices.len()), (writes + 1, notices));
     assert_eq!(standing(&stage).ready.truth, Truth::True);
 }

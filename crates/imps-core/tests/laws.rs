@@ -51,6 +51,8 @@ enum Happening {
     Rewritten { namespace: usize, without: bool },
     /// The process starts anew, and meanwhile somebody has edited a target that is not the anchor's.
     Restarted { edited: Option<usize> },
+    /// The standby leads, and the leader stands by.
+    TakenOver,
     /// Nothing happens for longer than the grace.
     Waited,
 }
@@ -79,6 +81,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (0..4usize, any::<bool>())
             .prop_map(|(namespace, without)| Happening::Rewritten { namespace, without }),
         3 => prop::option::of(1..4usize).prop_map(|edited| Happening::Restarted { edited }),
+        2 => Just(Happening::TakenOver),
         1 => Just(Happening::Waited),
     ]
 }
@@ -87,6 +90,8 @@ fn happening() -> impl Strategy<Value = Happening> {
 #[derive(Default)]
 struct Oracle {
     last_good: BTreeMap<usize, BTreeMap<String, String>>,
+    /// The sources whose last good word is a token.
+    tokens: BTreeSet<usize>,
     /// The registries that each source can be read for just now.
     said: BTreeMap<usize, BTreeSet<String>>,
     gone: BTreeSet<usize>,
@@ -119,6 +124,16 @@ impl Oracle {
     /// A new process knows what the sources say and what the targets hold. What a broken source had given and an
     /// earlier one overrode stands nowhere, so nobody loses it either.
     fn restart(&mut self) {
+        self.forget_losers(|_| true);
+    }
+
+    /// A standby has read what the leader has, and only of tokens it knows no more than what stands somewhere.
+    fn take_over(&mut self) {
+        let tokens = self.tokens.clone();
+        self.forget_losers(|source| tokens.contains(&source));
+    }
+
+    fn forget_losers(&mut self, forgets: impl Fn(usize) -> bool) {
         let winner: BTreeMap<String, usize> = {
             let mut winner = BTreeMap::new();
             for (source, entries) in &self.last_good {
@@ -128,7 +143,7 @@ impl Oracle {
             }
             winner
         };
-        for (source, entries) in &mut self.last_good {
+        for (source, entries) in self.last_good.iter_mut().filter(|(source, _)| forgets(**source)) {
             let said = self.said.get(source);
             entries.retain(|registry, _| {
                 said.is_some_and(|said| said.contains(registry)) || winner[registry] == *source
@@ -144,7 +159,7 @@ struct Play {
 }
 
 impl Play {
-    fn new() -> Self {
+    fn new(with_standby: bool) -> Self {
         let mut stage = Stage::default();
         let (identity, mut grant) = grant("main", 1);
         grant.sources = SOURCES.iter().map(|name| SecretRef::new("access", *name)).collect();
@@ -157,6 +172,9 @@ impl Play {
             play.oracle.theirs.insert(index, vec!["theirs".to_owned()]);
         }
         play.attaching(true);
+        if with_standby {
+            play.stage.add_standby();
+        }
         // Every history begins with something to lose.
         play.happen(&Happening::Good { source: 0, registries: BTreeSet::from([0]), generation: 0 });
         play.stage.run();
@@ -196,6 +214,7 @@ impl Play {
                 let logins = logins(*source, registries, *generation);
                 self.say(*source, JSON, config(&logins, None));
                 self.oracle.said.insert(*source, logins.keys().cloned().collect());
+                self.oracle.tokens.remove(source);
                 self.oracle.last_good.insert(*source, logins);
             }
             Happening::PartlyBroken { source, registries, broken, generation } => {
@@ -225,6 +244,7 @@ impl Play {
                 // What it no longer asks for goes at once; what it asks for stays until there is something better.
                 known.retain(|registry, _| registries.iter().any(|index| REGISTRIES[*index] == registry));
                 if *accepted {
+                    self.oracle.tokens.insert(*source);
                     *known =
                         registries.iter().map(|i| (REGISTRIES[*i].to_owned(), identity.clone())).collect();
                     self.oracle.said.insert(*source, known.keys().cloned().collect());
@@ -258,6 +278,10 @@ impl Play {
                 edited.iter().for_each(|namespace| self.tamper(*namespace, false));
                 self.stage.restart();
                 self.oracle.restart();
+            }
+            Happening::TakenOver => {
+                self.stage.take_over();
+                self.oracle.take_over();
             }
             Happening::Waited => {
                 self.stage.run();
@@ -431,7 +455,8 @@ proptest! {
     /// namespace holds just the last good word of each source, and nobody else's Secret is touched.
     #[test]
     fn whatever_happens_the_promises_hold(history in prop::collection::vec(happening(), 1..14)) {
-        let mut play = Play::new();
+        let with_standby = history.iter().any(|what| matches!(what, Happening::TakenOver));
+        let mut play = Play::new(with_standby);
         play.check();
         for what in &history {
             play.happen(what);
@@ -443,7 +468,7 @@ proptest! {
     /// Whenever the process dies, no namespace has less than before, and the next process finishes the work.
     #[test]
     fn every_prefix_of_the_work_is_safe(deaths in prop::collection::vec(0..4usize, 1..6), second in any::<bool>()) {
-        let mut play = Play::new();
+        let mut play = Play::new(false);
         play.happen(&Happening::Label { namespace: 1, selected: true });
         play.stage.run();
         play.rename(second);

@@ -161,6 +161,51 @@ fn a_restart_costs_neither_a_request_nor_a_write() {
 }
 
 #[test]
+fn a_takeover_costs_neither_a_request_nor_a_write_nor_a_word() {
+    let mut stage = stage(5, &[("ecr", identity("team", 1))]);
+    stage.add_standby();
+    stage.run();
+    stage.pass(7 * HOUR);
+    let (calls, writes, notices) = (stage.calls.len(), stage.history.len(), stage.notices.len());
+    assert_eq!(calls, 2, "only the leader asks");
+    let before = standing(&stage, "ecr");
+    stage.take_over();
+    stage.pass(MINUTE);
+    assert_eq!((stage.calls.len(), stage.history.len()), (calls, writes));
+    assert_eq!(stage.notices[notices..], [] as [String; 0], "{:?}", stage.notices);
+    let after = standing(&stage, "ecr");
+    assert_eq!((ready(&stage), after.state()), (Truth::True, "Ready"));
+    let (before, after) = (before.token.unwrap(), after.token.unwrap());
+    assert!((before.expires.unwrap() - after.expires.unwrap()).abs() <= 5);
+    stage.pass(6 * HOUR);
+    assert_eq!(stage.calls.len(), calls + 1, "renewed when the former leader would have");
+}
+
+#[test]
+fn who_leads_again_brings_no_old_token_back_and_takes_no_new_one_away() {
+    let mut stage = stage(2, &[("ecr", identity("team", 1))]);
+    stage.add_standby();
+    stage.run();
+    stage.take_over();
+    // The first one still holds the token that it got, which the second one renews.
+    stage.pass(7 * HOUR);
+    stage.run();
+    assert_eq!(held(&stage, "n0", TOKEN).as_deref(), Some("team#2"));
+    let writes = stage.history.len();
+    stage.take_over();
+    assert_eq!(held(&stage, "n0", TOKEN).as_deref(), Some("team#2"), "not a step back");
+    stage.take_over();
+    // When it leads again after that, its own has ended, and nobody gives another one.
+    stage.endpoint = Endpoint::Down;
+    stage.pass(6 * HOUR);
+    stage.run();
+    stage.take_over();
+    stage.pass(MINUTE);
+    assert_eq!(held(&stage, "n1", TOKEN).as_deref(), Some("team#2"), "what works stays");
+    assert_eq!(stage.history.len(), writes);
+}
+
+#[test]
 fn a_restart_in_an_outage_loses_nothing_until_the_token_ends() {
     let mut stage = stage(3, &[("ecr", identity("team", 1))]);
     stage.run();

@@ -19,6 +19,7 @@ pub mod azure;
 pub mod binaries;
 mod certificates;
 pub mod cloud;
+pub mod clock;
 pub mod control_plane;
 mod daemon;
 pub mod github;

@@ -157,6 +157,16 @@ impl Operator {
         }
     }
 
+    /// Freezes it, and returns when it is frozen.
+    pub fn pause(&self) -> Result<()> {
+        self.daemon.pause()
+    }
+
+    /// Lets a frozen one go on.
+    pub fn resume(&self) -> Result<()> {
+        self.daemon.resume()
+    }
+
     /// Ends it with SIGKILL.
     pub fn kill(&mut self) {
         self.daemon.kill();

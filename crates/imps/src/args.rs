@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use imps_api::keys;
 use imps_core::name::{SecretRef, is_dns_label, is_dns_subdomain};
 
 /// Puts the right registry credentials into the right namespaces, keeps them valid, and explains itself.
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     /// target Secret of type kubernetes.io/dockerconfigjson, renews it in time and repairs it. The first source that
     /// has a credential for a registry wins. It needs no custom resource and no right but on these Secrets, which
     /// `imps rbac` prints. A Secret at the target's name that it did not make is left alone.
+    ///
+    /// It elects no leader: a second one for the same Secret does no harm, but asks for tokens of its own.
     ///
     /// Serves /metrics, /livez and /readyz at --metrics-addr; it ends on SIGTERM after finishing what is in flight.
     #[command(after_help = "Example:\n  imps refresher --source-secret registry-access.dockerhub \\\n    \
@@ -68,13 +71,32 @@ pub(crate) enum Command {
 pub(crate) struct ControllerArgs {
     #[command(flatten)]
     pub(crate) operation: OperationArgs,
-    /// Accepted for the original's deployments; this version does not elect, so run one replica
+    #[command(flatten)]
+    pub(crate) election: ElectionArgs,
+}
+
+/// How several operators agree on the one that acts.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ElectionArgs {
+    /// Act only while holding a Lease that no other replica holds; without it, run one replica
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true",
           action = clap::ArgAction::Set, value_name = "BOOL")]
     pub(crate) enable_leader_election: bool,
-    /// Namespace for the leader's Lease; accepted, see --enable-leader-election
-    #[arg(long, value_name = "NAMESPACE", default_value = "backyards-system")]
-    pub(crate) config_namespace: String,
+    /// Namespace of that Lease; the pod's own when not given
+    #[arg(long, value_name = "NAMESPACE")]
+    pub(crate) config_namespace: Option<String>,
+    /// Name of that Lease
+    #[arg(long, value_name = "NAME", default_value = keys::LEASE)]
+    pub(crate) leader_election_id: String,
+    /// Seconds after which another replica takes the Lease over when it was not renewed
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    pub(crate) leader_election_lease_duration: u64,
+    /// Seconds after which the leader stops acting when it cannot renew
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) leader_election_renew_deadline: u64,
+    /// Seconds between two looks at the Lease, and two renewals
+    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    pub(crate) leader_election_retry_period: u64,
 }
 
 #[derive(clap::Args, Debug)]
@@ -177,6 +199,12 @@ pub(crate) struct RbacArgs {
     #[arg(long, value_name = "NAMESPACE.NAME", requires = "source_secret", conflicts_with = "filename",
           value_parser = secret)]
     pub(crate) target_secret: Option<SecretRef>,
+    /// As given to the operator by --config-namespace, when it elects a leader
+    #[arg(long, value_name = "NAMESPACE", conflicts_with = "target_secret")]
+    pub(crate) lease_namespace: Option<String>,
+    /// As given to the operator by --leader-election-id
+    #[arg(long, value_name = "NAME", requires = "lease_namespace", default_value = keys::LEASE)]
+    pub(crate) lease_name: String,
     /// Name of the roles; imps-controller or imps-refresher when not given
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,

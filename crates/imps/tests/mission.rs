@@ -20,6 +20,7 @@ mod mission {
     pub(crate) mod last_good;
     pub(crate) mod login;
     pub(crate) mod migrate;
+    pub(crate) mod leader;
     pub(crate) mod outage;
     pub(crate) mod permission;
     pub(crate) mod process;

@@ -180,6 +180,15 @@ impl Exchanges {
         without
     }
 
+    /// Another process has exchanged until now: the tokens that count are its. Returns all sources with an exchange.
+    pub(super) fn hand_over(&mut self, now: Instant) -> BTreeSet<SecretRef> {
+        for exchange in self.exchanges.values_mut() {
+            exchange.refresh = Refresh::new(exchange.document.uid.as_str(), now);
+            (exchange.placed, exchange.impatient) = (now, false);
+        }
+        self.placed.keys().cloned().collect()
+    }
+
     /// The wall clock was set, or the machine slept.
     pub(super) fn doubt(&mut self, now: Instant) {
         self.exchanges.values_mut().for_each(|exchange| exchange.refresh.doubt(now));

@@ -23,6 +23,8 @@ pub struct Room {
     rejections: Vec<Rejection>,
     remarks: Vec<String>,
     record: Record,
+    /// What the status said last, whoever wrote it.
+    told: Record,
     tenure: Tenure,
     hold_fault: Option<Fault>,
     payload: Payload,
@@ -105,6 +107,7 @@ impl Room {
             rejections: Vec::new(),
             remarks: Vec::new(),
             record: Record::default(),
+            told: Record::default(),
             tenure: Tenure::default(),
             hold_fault: None,
             payload: Payload::Waiting,
@@ -119,9 +122,10 @@ impl Room {
     /// Takes a reading of the object in. Returns whether it means something new.
     pub(super) fn update(&mut self, fact: GrantFact) -> bool {
         let fresh = self.grant.is_none() && self.rejections.is_empty();
+        self.told = fact.record;
         if fresh {
             // Later readings show what this process wrote; only the first one remembers an earlier process.
-            self.record = fact.record;
+            self.record = self.told.clone();
         }
         let (grant, rejections) = match fact.grant {
             Ok(grant) => (Some(Arc::new(grant)), Vec::new()),
@@ -152,6 +156,20 @@ impl Room {
         self.rejections = rejections;
         self.grant = grant;
         !same
+    }
+
+    /// Another process has acted until now: what its status says is remembered, and no target was looked at yet. Names
+    /// that may still be ours stay so.
+    pub(super) fn hand_over(&mut self) {
+        let Record { secret_names, account_names, .. } =
+            std::mem::replace(&mut self.record, self.told.clone());
+        self.record.secret_names.extend(secret_names);
+        self.record.account_names.extend(account_names);
+        if let Some(now) = &self.grant {
+            self.record.secret_names.remove(&now.template.name);
+            self.record.account_names.retain(|pattern| !now.accounts.contains(pattern));
+        }
+        (self.recall, self.payload, self.hold_fault) = (Recall::default(), Payload::Waiting, None);
     }
 
     /// Which object this is.

@@ -19,6 +19,7 @@ use imps_core::exchange::{ExchangeFault, ExchangeFaultClass, ExchangeKey, Flaw, 
 use imps_core::grant::{Grant, Identity, PodTerm, Template};
 use imps_core::holding::{Sighting, TARGET_TYPE, Version};
 use imps_core::keyring::Keyring;
+use imps_core::leadership::Title;
 use imps_core::name::{AccountRef, NamespaceName, SecretName, SecretRef, Uid};
 use imps_core::plan::{Action, Because, Plan, Step};
 use imps_core::reason::{Fault, FaultClass};
@@ -87,6 +88,8 @@ pub enum Endpoint {
 /// The cluster and the machine that watches it.
 pub struct Stage {
     pub controller: Controller,
+    /// Another process, which is shown the same and must not act, with the streams that it listens to.
+    pub standby: Option<(Controller, BTreeSet<Stream>)>,
     pub now: Instant,
     pub grants: BTreeMap<Uid, (Identity, Grant, Record)>,
     pub namespaces: BTreeMap<NamespaceName, Namespace>,
@@ -163,6 +166,7 @@ impl Default for Stage {
         let (controller, effects) = Controller::new(terms(Duration::ZERO), None, now);
         let mut stage = Self {
             controller,
+            standby: None,
             now,
             grants: BTreeMap::new(),
             namespaces: BTreeMap::new(),
@@ -207,9 +211,67 @@ impl Stage {
         self.run();
     }
 
+    /// A second process begins, which does not lead.
+    pub fn add_standby(&mut self) {
+        let (controller, effects) = Controller::standby(terms(self.now - self.start), None, self.now);
+        self.standby = Some((controller, BTreeSet::new()));
+        self.follow(effects);
+    }
+
+    /// The standby leads from now on, and the leader stands by.
+    pub fn take_over(&mut self) {
+        self.show_standby();
+        let (standby, streams) = self.standby.take().unwrap();
+        let mut former = std::mem::replace(&mut self.controller, standby);
+        former.on(Event::Follow, self.now);
+        self.standby = Some((former, std::mem::replace(&mut self.watched, streams)));
+        let effects = self.controller.on(Event::Lead(Title::Succession), self.now);
+        self.perform_all(effects);
+        self.run();
+    }
+
+    /// Shows the standby all that it listens to, and lets it know what time it is.
+    fn show_standby(&mut self) {
+        let Some((standby, streams)) = &mut self.standby else { return };
+        let streams = streams.clone();
+        let effects = standby.on(Event::Tick, self.now);
+        self.follow(effects);
+        streams.iter().for_each(|stream| self.show(stream));
+    }
+
+    fn show(&mut self, stream: &Stream) {
+        for fact in self.facts(stream) {
+            let Some((standby, _)) = &mut self.standby else { return };
+            let effects = standby.on(Event::Fact(fact), self.now);
+            assert!(standby.due(self.now).is_none_or(|due| due > self.now), "a standby waits for nothing");
+            self.follow(effects);
+        }
+    }
+
+    /// What a standby asks for: to listen, and nothing else.
+    fn follow(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            let (_, streams) = self.standby.as_mut().unwrap();
+            match effect {
+                Effect::Watch(stream) => {
+                    streams.insert(stream.clone());
+                    self.show(&stream);
+                }
+                Effect::Unwatch(stream) => {
+                    streams.remove(&stream);
+                }
+                other => panic!("a standby would act: {other:?}"),
+            }
+        }
+    }
+
     /// Tells the machine everything that stands, for each stream that it watches, as a fresh list does.
     pub fn relist(&mut self, stream: &Stream) -> Vec<Effect> {
-        let mut effects = Vec::new();
+        let facts = self.facts(stream);
+        facts.into_iter().flat_map(|fact| self.tell(fact)).collect()
+    }
+
+    fn facts(&self, stream: &Stream) -> Vec<Fact> {
         let mut facts = vec![Fact::Relist(stream.clone())];
         match stream {
             Stream::Grants => facts.extend(self.grants.iter().map(|(uid, (identity, grant, record))| {
@@ -217,7 +279,7 @@ impl Stage {
                     identity: identity.clone(),
                     grant: Ok(grant.clone()),
                     remarks: Vec::new(),
-                    record: record.clone(),
+                    record: self.standings.get(uid).map_or_else(|| record.clone(), remembered),
                     tenure: self.tenures.get(uid).cloned().unwrap_or_default(),
                 }))
             })),
@@ -244,7 +306,7 @@ impl Stage {
                 }
                 Some(SourceText::Forbidden) => {
                     let fault = Fault { class: FaultClass::Forbidden, detail: "HTTP 403".to_owned() };
-                    return self.tell(Fact::Broken(stream.clone(), fault));
+                    return vec![Fact::Broken(stream.clone(), fault)];
                 }
                 None => {}
             },
@@ -262,15 +324,18 @@ impl Stage {
             ),
         }
         facts.push(Fact::Listed(stream.clone()));
-        for fact in facts {
-            effects.extend(self.tell(fact));
-        }
-        effects
+        facts
     }
 
     /// Brings the machine up to date with the cluster by lists, and carries out all that it asks for, until it asks for
     /// nothing more. Time jumps to whatever the machine waits for, a few times.
     pub fn run(&mut self) {
+        self.show_standby();
+        self.run_leader();
+        self.show_standby();
+    }
+
+    fn run_leader(&mut self) {
         for stream in self.watched.clone() {
             let effects = self.relist(&stream);
             self.perform_all(effects);

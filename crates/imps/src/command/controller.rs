@@ -3,43 +3,98 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use imps_cluster::client::{Access, connect};
+use imps_cluster::client::{Access, connect, connect_fenced, own_namespace};
+use imps_cluster::fence::Warrant;
+use imps_cluster::lease::{Election, Place};
 use imps_cluster::remit::Remit;
 use imps_core::exchange::KeylessAllowed;
+use imps_core::leadership::Terms;
 
 use super::Error;
-use crate::args::{ControllerArgs, KeylessKind, OperationArgs};
-use crate::controller::crank::{Crank, Settings};
+use crate::args::{ControllerArgs, ElectionArgs, KeylessKind, OperationArgs};
+use crate::controller::crank::{Crank, Seat, Settings};
 use crate::runtime::{admin, shutdown, telemetry};
 
 /// Threads of the runtime: the work is waiting for the API server, and each thread costs memory.
 const WORKER_THREADS: usize = 2;
 
 pub(super) fn run(args: ControllerArgs) -> Result<ExitCode, Error> {
-    let ControllerArgs { operation, enable_leader_election, config_namespace } = args;
+    let ControllerArgs { operation, election } = args;
     telemetry::start(&operation.log_level, operation.log_format)?;
-    if enable_leader_election {
-        tracing::warn!(
-            namespace = config_namespace,
-            "--enable-leader-election is accepted, but this version does not elect a leader: run one replica"
-        );
+    let poll = Poll::of(&election)?;
+    operate("controller", Remit::Cluster, operation, poll)
+}
+
+/// An election to take part in.
+pub(super) struct Poll {
+    place: Place,
+    terms: Terms,
+}
+
+impl Poll {
+    fn of(args: &ElectionArgs) -> Result<Option<Self>, Error> {
+        if !args.enable_leader_election {
+            return Ok(None);
+        }
+        let namespace = args.config_namespace.clone().or_else(own_namespace).ok_or(
+            "--enable-leader-election outside of a pod needs --config-namespace, the namespace of the Lease",
+        )?;
+        let [lease, deadline, retry] = [
+            args.leader_election_lease_duration,
+            args.leader_election_renew_deadline,
+            args.leader_election_retry_period,
+        ]
+        .map(Duration::from_secs);
+        let terms = Terms::new(lease, deadline, retry)
+            .map_err(|error| format!("--leader-election-lease-duration and its like: {error}"))?;
+        Ok(Some(Self { place: Place { namespace, name: args.leader_election_id.clone() }, terms }))
     }
-    operate("controller", Remit::Cluster, operation)
+}
+
+/// A name that no other process has, also no earlier one in the same place.
+fn identity() -> String {
+    // The seed of the standard library's maps is random for each process.
+    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
+    let place = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
+    format!("{}_{random:016x}", place.unwrap_or_else(|_| "imps".to_owned()))
 }
 
 /// Runs the machine until the process is asked to end. `program` is the subcommand, for the log.
-pub(super) fn operate(program: &str, remit: Remit, args: OperationArgs) -> Result<ExitCode, Error> {
+pub(super) fn operate(
+    program: &str,
+    remit: Remit,
+    args: OperationArgs,
+    poll: Option<Poll>,
+) -> Result<ExitCode, Error> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| "a TLS provider is already installed")?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?;
-    runtime.block_on(turn(program, remit, args))
+    runtime.block_on(turn(program, remit, args, poll))
 }
 
-async fn turn(program: &str, remit: Remit, args: OperationArgs) -> Result<ExitCode, Error> {
+async fn turn(
+    program: &str,
+    remit: Remit,
+    args: OperationArgs,
+    poll: Option<Poll>,
+) -> Result<ExitCode, Error> {
     let access = Access { kubeconfig: args.access.kubeconfig, context: args.access.context };
-    let client = connect(&access).await?;
+    let (client, seat) = match poll {
+        None => (connect(&access).await?, None),
+        Some(Poll { place, terms }) => {
+            let warrant = Warrant::none();
+            let client = connect_fenced(&access, warrant.clone()).await?;
+            // Renewals have connections of their own: nothing that the work waits for delays them.
+            let apart = connect(&access).await?;
+            let lease = place.name.clone();
+            (
+                client,
+                Some(Seat { lease, election: Election::begin(apart, place, identity(), terms, warrant) }),
+            )
+        }
+    };
     let stop = shutdown::signal()?;
     let settings = Settings {
         missing_source_grace: Duration::from_secs(args.missing_source_grace),
@@ -51,7 +106,7 @@ async fn turn(program: &str, remit: Remit, args: OperationArgs) -> Result<ExitCo
             service_accounts: args.keyless.contains(&KeylessKind::ServiceAccount),
         },
     };
-    let (crank, window) = Crank::new(client, remit, settings);
+    let (crank, window) = Crank::new(client, remit, settings, seat);
     let admin = admin::serve(&args.metrics_addr, window).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %admin.address(), "imps {program} started");
     let end = crank.turn(stop).await;

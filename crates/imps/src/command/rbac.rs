@@ -26,7 +26,9 @@ pub(super) fn run(args: &RbacArgs) -> Result<ExitCode, Error> {
         }
         None => {
             let name = args.name.as_deref().unwrap_or("imps-controller");
-            let (cluster_role, roles) = roles(name, &needs(&manifests::read(&args.filename)?)?);
+            let lease = args.lease_namespace.as_deref().map(|place| (place.into(), args.lease_name.clone()));
+            let needs = Needs { lease, ..needs(&manifests::read(&args.filename)?)? };
+            let (cluster_role, roles) = roles(name, &needs);
             (name, Some(cluster_role), roles)
         }
     };

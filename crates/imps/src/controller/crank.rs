@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use imps_api::ImagePullSecretStatus;
 use imps_cluster::apply;
+use imps_cluster::lease::{Election, Turn};
 use imps_cluster::remit::Remit;
 use imps_cluster::report::Herald;
 use imps_cluster::watch::{News, listen};
@@ -26,6 +27,8 @@ const NEWS_MAX: usize = 1024;
 /// How long requests in flight may take to end after the process was asked to stop. Kubernetes kills after 30 s, and
 /// whoever waits for a rollout waits for this.
 const DRAIN: Duration = Duration::from_secs(4);
+/// How long giving the Lease back may take. A server that needs longer lets nobody else in either.
+const RESIGN: Duration = Duration::from_secs(2);
 
 /// How the operator behaves.
 pub(crate) struct Settings {
@@ -37,8 +40,25 @@ pub(crate) struct Settings {
     pub(crate) keyless: KeylessAllowed,
 }
 
+/// A part in an election.
+pub(crate) struct Seat {
+    /// The name of its Lease.
+    pub(crate) lease: String,
+    pub(crate) election: Election,
+}
+
+/// Why the loop cannot go on. The process cannot know what was left undone, so it has to start anew.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error("a task of the operator panicked")]
+    Task(#[from] JoinError),
+    #[error("the election of a leader broke off")]
+    Election,
+}
+
 /// See the module.
 pub(crate) struct Crank {
+    seat: Option<Seat>,
     client: Client,
     remit: Remit,
     herald: Herald,
@@ -57,7 +77,13 @@ pub(crate) struct Crank {
 }
 
 impl Crank {
-    pub(crate) fn new(client: Client, remit: Remit, settings: Settings) -> (Self, Window) {
+    /// With a seat it acts only when it is elected.
+    pub(crate) fn new(
+        client: Client,
+        remit: Remit,
+        settings: Settings,
+        seat: Option<Seat>,
+    ) -> (Self, Window) {
         let exchanger = Exchanger::new(client.clone());
         let (window, looks) = Window::new(remit.clone());
         let (tell, news) = mpsc::channel(NEWS_MAX);
@@ -69,8 +95,10 @@ impl Crank {
             keyless: settings.keyless,
             wall_clock: clock.unix_seconds(),
         };
-        let (controller, effects) = Controller::new(terms, settings.resync, Instant::now());
+        let begin = if seat.is_some() { Controller::standby } else { Controller::new };
+        let (controller, effects) = begin(terms, settings.resync, Instant::now());
         let mut crank = Self {
+            seat,
             herald: Herald::new(client.clone(), &remit, instance),
             client,
             remit,
@@ -90,9 +118,8 @@ impl Crank {
         (crank, window)
     }
 
-    /// Turns until it is asked to stop, then lets the requests in flight end. It fails when a task panicked: the
-    /// process cannot know what was left undone, so it has to start anew.
-    pub(crate) async fn turn(mut self, stop: impl Future<Output = ()>) -> Result<(), JoinError> {
+    /// Turns until it is asked to stop, then lets the requests in flight end, and its seat go.
+    pub(crate) async fn turn(mut self, stop: impl Future<Output = ()>) -> Result<(), Broken> {
         let mut stop = std::pin::pin!(stop);
         loop {
             self.window.turn(&self.controller);
@@ -107,11 +134,16 @@ impl Crank {
                 // Outcomes before news: they free places for the next plans and carry what we know first.
                 biased;
                 () = &mut stop => break,
+                turn = async { self.seat.as_mut().expect("looked at below").election.turn().await },
+                    if self.seat.is_some() => match turn.ok_or(Broken::Election)? {
+                        Turn::Lead(title) => Event::Lead(title),
+                        Turn::Follow => Event::Follow,
+                    },
                 Some(done) = self.hands.join_next() => done?,
                 Some(done) = self.errands.join_next() => done?,
                 Some(look) = self.looks.recv() => {
                     // Whoever asked may have gone away.
-                    let _ = look.send(View::of(&self.controller, self.exchanger.tallies()));
+                    let _ = look.send(View::of(&self.controller, self.exchanger.tallies(), self.seat.as_ref()));
                     continue;
                 }
                 Some(news) = self.news.recv() => match news {
@@ -182,8 +214,14 @@ impl Crank {
                     let before = self.statuses.get(&standing.identity.uid).cloned().flatten();
                     self.hands.spawn(async move {
                         let result = herald.report(&standing, &notices, before.as_ref()).await;
-                        if let Err(fault) = &result {
-                            tracing::warn!(imagepullsecret = %standing.identity.name, %fault, "status not written");
+                        match &result {
+                            Err(fault) if fault.remedy() == Remedy::Replan => {
+                                tracing::debug!(imagepullsecret = %standing.identity.name, %fault, "status not written");
+                            }
+                            Err(fault) => {
+                                tracing::warn!(imagepullsecret = %standing.identity.name, %fault, "status not written");
+                            }
+                            Ok(()) => {}
                         }
                         Event::Reported(standing.identity.uid.clone(), result.is_ok())
                     });
@@ -196,8 +234,15 @@ impl Crank {
         self.listeners.values().for_each(JoinHandle::abort);
         let in_flight = self.hands.len();
         let all = async { while self.hands.join_next().await.is_some() {} };
-        if tokio::time::timeout(DRAIN, all).await.is_err() {
+        let ended = tokio::time::timeout(DRAIN, all).await.is_ok();
+        if !ended {
             tracing::warn!(in_flight, "requests in flight did not end in time");
+        }
+        let Some(Seat { election, .. }) = self.seat else { return };
+        // A successor must not begin while something of this process may still be on its way.
+        let free = ended && tokio::time::timeout(RESIGN, election.resign()).await.unwrap_or(false);
+        if !free {
+            tracing::warn!("the lease was not given back; another replica leads when it has run out");
         }
     }
 }

@@ -11,6 +11,7 @@ use imps_core::standing::{Standing, Truth};
 use imps_core::world::{Stream, Tally};
 use tokio::sync::{mpsc, oneshot};
 
+use super::crank::Seat;
 use super::exchanger::Tallies;
 
 /// A loop that has not turned for this long is stuck. It turns at least every [`HEARTBEAT`].
@@ -38,6 +39,9 @@ struct Pulse {
 /// What metrics are made from.
 #[derive(Debug)]
 pub(crate) struct View {
+    /// The name of the Lease, and whether this process leads by it; none when it takes part in no election.
+    pub(crate) leads: Option<(String, bool)>,
+    /// Only the leader knows how they stand.
     pub(crate) grants: Vec<GrantView>,
     pub(crate) counters: Counters,
     pub(crate) queue_depth: usize,
@@ -115,9 +119,10 @@ impl Window {
 }
 
 impl View {
-    pub(crate) fn of(controller: &Controller, exchanges: Tallies) -> Self {
+    pub(crate) fn of(controller: &Controller, exchanges: Tallies, seat: Option<&Seat>) -> Self {
         let world = controller.world();
-        let grants = world.rooms().map(|room| {
+        let leads = controller.leads();
+        let grants = world.rooms().filter(|_| leads).map(|room| {
             let standing = Standing::of(world, room);
             let sources = standing.sources.iter().map(|source| SourceView {
                 namespace: source.at.namespace.to_string(),
@@ -145,9 +150,11 @@ impl View {
             *broken.entry((resource, reason)).or_insert(0) += 1;
         }
         Self {
+            leads: seat.map(|seat| (seat.lease.clone(), leads)),
             grants: grants.collect(),
             counters: controller.counters(),
-            queue_depth: controller.queue().depth(),
+            // Whatever a standby would look at waits for nobody.
+            queue_depth: if leads { controller.queue().depth() } else { 0 },
             in_flight: controller.queue().in_flight(),
             namespaces: world.namespaces().count(),
             pods: world.pods(),

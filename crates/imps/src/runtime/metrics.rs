@@ -23,6 +23,13 @@ pub(crate) fn render(view: &View) -> String {
         "Version of imps",
         [(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1)],
     );
+    // The name that all Kubernetes controllers use (kubernetes-sigs/controller-runtime:pkg/metrics/leaderelection.go).
+    let leads = view.leads.iter().map(|(lease, leads)| (vec![("name", lease.clone())], usize::from(*leads)));
+    page.gauge(
+        "leader_election_master_status",
+        "Whether this process leads by the Lease of this name; absent when it was not told to elect a leader",
+        leads,
+    );
     page.grants(view);
     page.work(view);
     page.exchanges(view);

@@ -19,9 +19,9 @@ const NEXT: Login<'_> = ("robot", "second");
 const IMAGE: &str = "reg.example/app";
 
 /// Verb, group, resource with its subresource.
-type Right = (String, String, String);
+pub(crate) type Right = (String, String, String);
 
-fn right(verb: &str, group: &str, resource: &str) -> Right {
+pub(crate) fn right(verb: &str, group: &str, resource: &str) -> Right {
     (verb.to_owned(), group.to_owned(), resource.to_owned())
 }
 
@@ -29,12 +29,12 @@ fn declared() -> BTreeSet<Right> {
     let of_rule = |rule: &imps_cluster::rules::Rule| {
         rule.verbs.iter().map(|verb| right(verb, rule.group, rule.resource)).collect::<Vec<_>>()
     };
-    // Those of the refresher, and of an operator that may take on identities, have scenes of their own.
-    let elsewhere = [Scope::Single, Scope::ServiceAccounts];
+    // Those of the refresher, and of an operator that may take on identities or elects, have scenes of their own.
+    let elsewhere = [Scope::Single, Scope::ServiceAccounts, Scope::Lease, Scope::Leases];
     RULES.iter().filter(|rule| !elsewhere.contains(&rule.scope)).flat_map(of_rule).collect()
 }
 
-fn used(request: &Value) -> Right {
+pub(crate) fn used(request: &Value) -> Right {
     let text = |key: &str| request["objectRef"][key].as_str().unwrap_or_default();
     let resource = match text("subresource") {
         "" => text("resource").to_owned(),

@@ -559,6 +559,11 @@ impl Solo {
         self.operator = account.start_in(self.control.plane(), arguments, environment).await;
     }
 
+    /// Starts one more operator under the same account.
+    pub(crate) async fn another(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Operator {
+        self.scene.account.start_in(self.control.plane(), arguments, environment).await
+    }
+
     /// What the audit log says of the operator's requests, from the first on.
     pub(crate) fn requests(&self) -> Vec<Value> {
         self.requests_of(&self.scene.user())
@@ -601,14 +606,25 @@ impl Account {
         self.start_in(plane, arguments, &[]).await
     }
 
+    /// One that elects does so in the namespace of its account.
     async fn start_in(&self, plane: &Plane, arguments: &[&str], environment: &[(&str, &str)]) -> Operator {
-        self.permit(&plane.admin_client().await.unwrap(), &Needs::default()).await;
+        let elects = arguments.contains(&"--enable-leader-election");
+        let client = plane.admin_client().await.unwrap();
+        let lease = elects.then(|| (self.namespace.as_str().into(), keys::LEASE.to_owned()));
+        if elects {
+            let namespace =
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
+            manifest::apply(&client, &[namespace]).await.unwrap();
+        }
+        self.permit(&client, &Needs { lease, ..Needs::default() }).await;
+        let place = ["--config-namespace", &self.namespace].into_iter().filter(|_| elects);
+        let arguments: Vec<&str> = arguments.iter().copied().chain(place).collect();
         let run = Run {
             binary: binary(),
             subcommand: Some("controller"),
             namespace: &self.namespace,
             account: &self.name,
-            arguments,
+            arguments: &arguments,
         };
         let operator = Operator::start_in(plane, &run, environment).await.unwrap();
         operator.ready().await.unwrap();
@@ -635,6 +651,13 @@ impl Account {
         }
         for pattern in &needs.accounts {
             let right = json!({"resource": "serviceaccounts", "verb": "patch", "name": pattern.exact()});
+            self.wait_for_right(client, right).await;
+        }
+        if let Some((namespace, name)) = &needs.lease {
+            let right = json!({
+                "group": "coordination.k8s.io", "resource": "leases", "verb": "patch",
+                "namespace": namespace.as_str(), "name": name,
+            });
             self.wait_for_right(client, right).await;
         }
         for (namespace, account) in &needs.service_accounts {

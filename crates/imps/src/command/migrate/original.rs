@@ -212,7 +212,9 @@ fn controller(objects: Objects<'_>, container: Container<'_>, report: &mut Repor
     let workload = container.workload();
     let title = workload.title();
     report.found.push(format!("{title}, the controller of banzaicloud/imps, image {}", container.image()));
+    let mut elects = false;
     if let Some(Command::Controller(args)) = program_of(container, "controller", report) {
+        elects = args.election.enable_leader_election;
         report.change(
             &title,
             format!(
@@ -222,11 +224,11 @@ fn controller(objects: Objects<'_>, container: Container<'_>, report: &mut Repor
             ),
         );
     }
-    if workload.replicas() > 1 {
+    if workload.replicas() > 1 && !elects {
         report.attention(
             &title,
-            format!("it has {} replicas, and imps does not elect a leader yet", workload.replicas()),
-            "set spec.replicas to 1",
+            format!("it has {} replicas, which elect no leader", workload.replicas()),
+            "add --enable-leader-election, or set spec.replicas to 1",
         );
     }
     if container.settings(objects).variable("LOG_LEVEL").is_some_and(Held::is_set) {
