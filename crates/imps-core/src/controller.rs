@@ -514,7 +514,7 @@ impl Controller {
                     done = worse(done, fault.remedy());
                     for change in &edit.changes {
                         let before = self.world.room(&change.grant).and_then(|r| r.targets().get(&namespace));
-                        if let Some(state) = unedited(&edit.account, &change, &fault, before) {
+                        if let Some(state) = unedited(&edit.account, change, &fault, before) {
                             self.world.set_target(&change.grant, &namespace, Some(state));
                         }
                         self.touch(change.grant.clone(), now);
