@@ -28,6 +28,9 @@ use crate::fence::Warrant;
 /// How long an event about the Lease is waited for. It is worth no more.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the end of the process waits for the last one.
+const LAST_NOTICE_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// Where the Lease is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Place {
@@ -65,6 +68,8 @@ struct Usher {
     /// The time that was written last: the next one has to differ, or others would think that nothing moves.
     stamp: Option<Timestamp>,
     uid: Option<String>,
+    /// The last event, while it is on its way.
+    notice: Option<JoinHandle<()>>,
     /// What is said in the log already.
     holder: Option<String>,
     fault: Option<Fault>,
@@ -91,6 +96,7 @@ impl Election {
             request: None,
             stamp: None,
             uid: None,
+            notice: None,
             holder: None,
             fault: None,
         };
@@ -131,7 +137,13 @@ impl Usher {
                     Effect::Write(bid) => self.request = Some(self.write(&bid)),
                     Effect::Lead(title) => self.lead(title),
                     Effect::Follow(loss) => self.follow(&loss),
-                    Effect::Resigned { vacated } => return vacated,
+                    Effect::Resigned { vacated } => {
+                        if let Some(notice) = self.notice.take() {
+                            // It is worth no more than that, and the Lease is free already.
+                            let _ = tokio::time::timeout(LAST_NOTICE_TIMEOUT, notice).await;
+                        }
+                        return vacated;
+                    }
                 }
             }
             self.tell_holder();
@@ -250,7 +262,7 @@ impl Usher {
     // === news ===
 
     fn lead(&mut self, title: Title) {
-        let (lease, identity) = (&self.place.name, self.candidate.name());
+        let (lease, identity) = (&self.place.name, self.candidate.name().to_owned());
         tracing::info!(lease, identity, resumed = title == Title::Resumption, "became the leader");
         self.publish(format!("{identity} became leader"));
         // Nobody listens any more only at the end of the process.
@@ -258,7 +270,7 @@ impl Usher {
     }
 
     fn follow(&mut self, loss: &Loss) {
-        let (lease, identity) = (&self.place.name, self.candidate.name());
+        let (lease, identity) = (&self.place.name, self.candidate.name().to_owned());
         match loss {
             Loss::Resigned => tracing::info!(lease, identity, reason = %loss, "stopped leading"),
             Loss::Expired | Loss::Taken(_) => {
@@ -283,7 +295,7 @@ impl Usher {
     /// An event about the Lease, in the words of all Kubernetes controllers
     /// (kubernetes/client-go:tools/leaderelection/leaderelection.go). It is lost when it cannot be published: the log
     /// says the same.
-    fn publish(&self, note: String) {
+    fn publish(&mut self, note: String) {
         let reporter = Reporter {
             controller: keys::REPORTING_CONTROLLER.to_owned(),
             instance: Some(self.candidate.name().to_owned()),
@@ -304,11 +316,11 @@ impl Usher {
             action: "Election".to_owned(),
             secondary: None,
         };
-        tokio::spawn(async move {
+        self.notice = Some(tokio::spawn(async move {
             if let Err(fault) = within(NOTICE_TIMEOUT, recorder.publish(&event, &regarding)).await {
                 tracing::debug!(%fault, "event about the lease not published");
             }
-        });
+        }));
     }
 }
 

@@ -425,7 +425,10 @@ fn trouble(count: usize) -> impl Strategy<Value = (Time, Trouble)> {
     (0..12 * SECOND, what)
 }
 
-fn history() -> impl Strategy<Value = (Vec<(f64, f64)>, u64, Vec<(Time, Trouble)>)> {
+/// The clocks, a seed for delays, and what happens after which pause.
+type History = (Vec<(f64, f64)>, u64, Vec<(Time, Trouble)>);
+
+fn history() -> impl Strategy<Value = History> {
     (2..=5usize).prop_flat_map(|count| {
         let clock = (-DRIFT_MAX..DRIFT_MAX, 0.0..1e12).prop_map(|(drift, offset)| (1.0 + drift, offset));
         (prop::collection::vec(clock, count), any::<u64>(), prop::collection::vec(trouble(count), 0..25))
