@@ -89,7 +89,8 @@ async fn play() {
         aws.issued().await.unwrap().pop().ok_or("none".to_owned())
     });
     providers.last_mut().unwrap().learn(&token.await);
-    stage.until("the ServiceAccount names a Secret with all logins", async || attached(&stage).await).await;
+    let all = async || attached(&stage, providers.len()).await;
+    stage.until("the ServiceAccount names a Secret with all logins", all).await;
     say(&format!("the Secret is attached after {:.1?}", begun.elapsed()));
     for Provider { name, image, .. } in &providers {
         let pod = stage.pod(name, image, None).await;
@@ -181,7 +182,7 @@ async fn github_app(github: &Github) -> Provider {
     let registry = github.start_registry("ghcr.io", &[PUSHER], Some(&[owner])).await.unwrap();
     let says = json!({
         "appID": app.id, "installationID": installation.to_string(), "privateKey": key,
-        "apiURL": github.endpoint(),
+        "apiURL": github.endpoint(), "hosts": registry.address(),
     });
     Provider::new("github-app", "images.banzaicloud.io/github-app", says, registry, owner.to_owned())
 }
@@ -209,13 +210,15 @@ fn too_early(provider: &str) -> String {
     format!("{provider}-too-early")
 }
 
-/// Whether the account of the pods names the Secret, and there is a login for each provider in it.
-async fn attached(stage: &Stage) -> Result<(), String> {
+/// Whether the account of the pods names the Secret, and there are logins for so many hosts in it.
+async fn attached(stage: &Stage, count: usize) -> Result<(), String> {
     let secret = stage.target().await.ok_or("there is no Secret")?;
-    let logins = secret.data.unwrap_or_default().remove(".dockerconfigjson").ok_or("it is of another type")?;
+    let logins =
+        secret.data.unwrap_or_default().remove(".dockerconfigjson").ok_or("it is of another type")?;
     let logins: Value = serde_json::from_slice(&logins.0).map_err(|error| error.to_string())?;
-    let hosts: Vec<&String> = logins["auths"].as_object().into_iter().flat_map(|auths| auths.keys()).collect();
-    if hosts.len() < 6 {
+    let auths = logins["auths"].as_object().ok_or("it has no logins")?;
+    let hosts: Vec<&String> = auths.keys().collect();
+    if hosts.len() < count {
         return Err(format!("it has logins for {hosts:?}"));
     }
     let accounts = Api::<ServiceAccount>::namespaced(stage.client.clone(), SHOP);

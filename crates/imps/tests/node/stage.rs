@@ -9,7 +9,7 @@ use imps_testbed::node::{Node, Output, Unshared};
 use imps_testbed::{ControlPlane, Operator, Run, manifest, operator};
 use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
 use kube::Client;
-use kube::api::Api;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::{Value, json};
 
 /// The kubelet waits 10 to 15 seconds before it tries again; a busy machine gets more.
@@ -68,6 +68,15 @@ impl Stage {
         Api::namespaced(self.client.clone(), SHOP).get_opt(TARGET).await.unwrap()
     }
 
+    /// What imps says of the `ImagePullSecret`.
+    async fn status(&self) -> Value {
+        let kind =
+            GroupVersionKind::gvk(imps_api::keys::GROUP, imps_api::keys::VERSION, imps_api::keys::KIND);
+        let resource = ApiResource::from_gvk_with_plural(&kind, imps_api::keys::PLURAL);
+        let found = Api::<DynamicObject>::all_with(self.client.clone(), &resource).get_opt(TARGET).await;
+        found.unwrap().map_or(Value::Null, |mut grant| grant.data["status"].take())
+    }
+
     /// Waits until the image could not be pulled; what the kubelet says of it.
     pub(crate) async fn refused(&self, name: &str) -> String {
         let look = async || match pod::state(&self.read(name).await) {
@@ -105,8 +114,11 @@ impl Stage {
             match look().await {
                 Ok(found) => return found,
                 Err(seen) if start.elapsed() > WITHIN => {
-                    let (imps, node) = (self.operator.log(), self.node.log_tails());
-                    panic!("not within {WITHIN:?}: {what}\nlast seen: {seen}\nimps:\n{imps}\n{node}");
+                    let (status, imps) = (self.status().await, self.operator.log());
+                    let node = self.node.log_tails();
+                    panic!(
+                        "not within {WITHIN:?}: {what}\nlast seen: {seen}\n{status:#}\nimps:\n{imps}\n{node}"
+                    );
                 }
                 Err(_) => tokio::time::sleep(LOOK_EVERY).await,
             }
