@@ -42,7 +42,7 @@ async fn a_pod_that_names_no_pull_secret_runs_with_the_credential_of_each_provid
 
 fn available() -> Result<(), Missing> {
     Node::available()?;
-    // One environment is for all clouds.
+    // All clouds share an environment.
     Aws::available()
 }
 
