@@ -18,9 +18,9 @@ mod mission {
     pub(crate) mod gcp;
     pub(crate) mod github;
     pub(crate) mod last_good;
+    pub(crate) mod leader;
     pub(crate) mod login;
     pub(crate) mod migrate;
-    pub(crate) mod leader;
     pub(crate) mod outage;
     pub(crate) mod permission;
     pub(crate) mod process;
