@@ -23,8 +23,7 @@ const TEMPLATES: [(&str, &str); 4] = [
 const BINDING: &str = include_str!("policy/binding.yaml");
 
 /// One more name that comes or goes in a ServiceAccount.
-const CHECK_OF_NAME: &str = "\
-  - expression: >-
+const CHECK_OF_NAME: &str = "  - expression: >-
       size(variables.changed) <= @INDEX@
       || variables.secrets.name(variables.changed[@INDEX@]).check('delete').allowed()
     messageExpression: >-
@@ -32,8 +31,7 @@ const CHECK_OF_NAME: &str = "\
 ";
 
 /// One more source of an `ImagePullSecret`.
-const CHECK_OF_SOURCE: &str = "\
-  - expression: >-
+const CHECK_OF_SOURCE: &str = "  - expression: >-
       size(variables.sources) <= @INDEX@ || authorizer.group('').resource('secrets')
       .namespace(variables.sources[@INDEX@].namespace).name(variables.sources[@INDEX@].name).check('get').allowed()
     messageExpression: >-

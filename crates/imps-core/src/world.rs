@@ -440,7 +440,7 @@ impl World {
 
     /// Whether nothing has to wait for the stream any more: it has been read, or it shows a single namespace and does not
     /// come, which holds up no other.
-    fn is_heard(&self, stream: &Stream) -> bool {
+    pub fn is_heard(&self, stream: &Stream) -> bool {
         let narrow = matches!(stream, Stream::Targets(_, Extent::In(_)) | Stream::Accounts(_, Extent::In(_)));
         self.is_listed(stream) || (narrow && self.stream_fault(stream).is_some())
     }

@@ -15,10 +15,12 @@ mod mission {
     pub(crate) mod last_good;
     pub(crate) mod outage;
     pub(crate) mod permission;
+    pub(crate) mod policy;
     pub(crate) mod process;
     pub(crate) mod proxy;
     pub(crate) mod read;
     pub(crate) mod refresher;
+    pub(crate) mod rights;
     pub(crate) mod selection;
     pub(crate) mod source;
     pub(crate) mod stage;

@@ -94,7 +94,7 @@ impl Window {
             let missing: Vec<String> = world
                 .wanted_streams()
                 .iter()
-                .filter(|s| !world.is_listed(s))
+                .filter(|s| !world.is_heard(s))
                 .map(|stream| self.remit.spell(stream))
                 .collect();
             pulse.missing = (!missing.is_empty()).then(|| missing.join(", "));
