@@ -11,6 +11,7 @@ mod mission {
     pub(crate) mod bad_source;
     pub(crate) mod canary;
     pub(crate) mod crd;
+    pub(crate) mod definition;
     pub(crate) mod ecr;
     pub(crate) mod last_good;
     pub(crate) mod outage;

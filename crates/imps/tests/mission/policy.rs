@@ -178,6 +178,7 @@ async fn under_the_policies_a_life_passes_and_all_else_done_with_its_token_is_re
     empty.scene.give(&documents).await;
     let policies = policies(&empty.scene, &empty.scene.name("p"), &[]);
     let in_force = InForce::put(&empty.scene, policies).await;
+    empty.scene.make_account().await;
     let client = empty.scene.operator_client().await;
     let secrets = Api::<Secret>::namespaced(client.clone(), &life.shop);
     let name = empty.scene.secret.clone();

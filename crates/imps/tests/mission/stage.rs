@@ -168,6 +168,16 @@ impl Scene {
         self.plane.client_with_token(&token).await.unwrap()
     }
 
+    /// Makes the operator's ServiceAccount, before it has an operator.
+    pub(crate) async fn make_account(&self) {
+        let (namespace, name) = self.account();
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace},
+        });
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        manifest::apply(&self.client, &[namespace, account]).await.unwrap();
+    }
+
     /// The user name of the operator.
     pub(crate) fn user(&self) -> String {
         format!("system:serviceaccount:{}:{}", self.account.namespace, self.account.name)
