@@ -10,26 +10,24 @@ Tests steer it by paths that begin with `/-/`. The only argument is a file, whic
 import base64
 import hashlib
 import json
-import os
 import re
 import secrets
-import sys
 import threading
 import time
-import traceback
 from datetime import datetime, timedelta
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-import jwt
 from moto.core.utils import utcnow
 from moto.iam.access_control import IAMPolicy, IAMRequest, PermissionResult
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import get_account_id_from, iam_backends
 from moto.sts.models import sts_backends
 from moto.utilities.utils import get_partition
-from werkzeug import Request, Response
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug import Response
+
+import serving
+from identities import Unverified, claims_of
 
 # The audience that STS wants in the token of a workload.
 AUDIENCE = "sts.amazonaws.com"
@@ -335,31 +333,15 @@ def assume_role_with_web_identity(_request, _body, form):
 def verified_claims(token):
     """The claims of a token that an issuer known here has signed for STS and that is valid now."""
     try:
-        issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
-        if issuer not in STATE.issuers:
-            raise Refusal("InvalidIdentityToken", f"No OpenIDConnect provider found in your account for {issuer}")
-        return jwt.decode(
-            token,
-            key_of(token, STATE.issuers[issuer]),
-            algorithms=["RS256", "ES256"],
-            audience=AUDIENCE,
-            issuer=issuer,
-            options={"require": ["exp", "iat", "sub"]},
-        )
-    except jwt.ExpiredSignatureError:
-        raise Refusal("ExpiredTokenException", "Token expired: the current time is past its expiration") from None
-    except jwt.InvalidAudienceError:
-        raise Refusal("InvalidIdentityToken", "Incorrect token audience") from None
-    except jwt.PyJWTError as error:
-        raise Refusal("InvalidIdentityToken", f"The token cannot be verified: {error}") from None
-
-
-def key_of(token, key_set):
-    wanted = jwt.get_unverified_header(token).get("kid")
-    for key in jwt.PyJWKSet.from_dict(key_set).keys:
-        if key.key_id == wanted:
-            return key
-    raise Refusal("InvalidIdentityToken", "Couldn't retrieve verification key from your identity provider")
+        return claims_of(token, STATE.issuers, AUDIENCE)
+    except Unverified as reason:
+        code, words = {
+            "issuer": ("InvalidIdentityToken", "No OpenIDConnect provider found in your account for the issuer"),
+            "key": ("InvalidIdentityToken", "Couldn't retrieve verification key from your identity provider"),
+            "audience": ("InvalidIdentityToken", "Incorrect token audience"),
+            "expired": ("ExpiredTokenException", "Token expired: the current time is past its expiration"),
+        }.get(str(reason), ("InvalidIdentityToken", "The token cannot be verified"))
+        raise Refusal(code, words) from None
 
 
 def session_answer(session):
@@ -578,11 +560,6 @@ CONTROLS = {
 }
 
 
-def control(request, body):
-    steer = CONTROLS.get(request.path.removeprefix("/-/"))
-    return json_response(steer(json.loads(body or b"null")) if steer else None, 200 if steer else 404)
-
-
 # Requests and answers.
 
 TARGETS = {
@@ -597,7 +574,7 @@ PATHS = {
 
 def route(request):
     if request.path.startswith("/-/"):
-        return control
+        return lambda request, body: serving.control(CONTROLS, request, body)
     if request.path.startswith("/latest/meta-data/") and request.method == "GET":
         return metadata
     if (request.method, request.path) in PATHS:
@@ -611,16 +588,10 @@ def unknown_target(_request, _body):
     return json_response({"__type": "UnknownOperationException"}, 400)
 
 
-@Request.application
-def application(request):
-    body = request.get_data()
-    try:
-        # One at a time: moto's tables are not made for threads.
-        with STATE.lock:
-            return route(request)(request, body)
-    except Exception:
-        traceback.print_exc()
-        return Response(traceback.format_exc(limit=-1), 500)
+def answer(request, body):
+    # One at a time: moto's tables are not made for threads.
+    with STATE.lock:
+        return route(request)(request, body)
 
 
 def begin_call(service, operation, request):
@@ -658,24 +629,5 @@ def xml(tag, value):
     return f"<{tag}>{inner}</{tag}>"
 
 
-class Handler(WSGIRequestHandler):
-    """Speaks HTTP/1.1, where a body may come in chunks, and prints only what goes wrong."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_request(self, *_):
-        pass
-
-
-def main():
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
-    address, file = f"127.0.0.1:{server.port}", sys.argv[1]
-    # By a rename, so that nobody reads half of it.
-    with open(file + ".new", "w", encoding="utf-8") as out:
-        out.write(address)
-    os.rename(file + ".new", file)
-    server.serve_forever()
-
-
 if __name__ == "__main__":
-    main()
+    serving.serve(answer)

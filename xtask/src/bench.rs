@@ -16,6 +16,8 @@ use crate::plane::provide_binaries;
 use crate::product::{self, Profile};
 use crate::{cloud, interrupt};
 
+mod admission;
+mod attached;
 mod bulk;
 mod calm;
 mod ledger;
@@ -28,24 +30,30 @@ mod token;
 mod workers;
 
 use page::Page;
-use rig::Rig;
+use rig::{Rig, Stage};
 
 /// As many as the budgets speak of.
 const NAMESPACES: usize = 10_000;
 /// Enough to tell a rate.
 const NAMESPACES_QUICK: usize = 1_000;
 
+/// As many namespaces in which the Secret is attached to a ServiceAccount.
+const ATTACHED: usize = 2_000;
+/// Enough to tell a rate.
+const ATTACHED_QUICK: usize = 500;
+
 /// Measure imps on a real control plane, against plain workers that make the same writes in the same run.
 ///
 /// It builds imps as it is shipped (the first such build takes some minutes), starts a control plane of its own on
 /// 127.0.0.1, and runs imps under its own ServiceAccount with the rights that `imps rbac` prints. Then it fills
 /// namespaces, adds single ones, breaks and deselects targets, rotates the credentials, listens to the silence,
-/// restarts, renews a token of an emulated AWS, and lets an endpoint hang. The table says what that took, what was
-/// demanded, and what others need.
+/// restarts, renews a token of an emulated AWS, and lets an endpoint hang. On another one it attaches Secrets to
+/// ServiceAccounts and takes them away again, and on a third one it makes namespaces with a pod right after. The table
+/// says what that took, what was demanded, and what others need.
 ///
-/// The control plane is etcd and kube-apiserver without kube-controller-manager, which would take half of a small
-/// machine for the ServiceAccounts of new namespaces. Other work on the machine spoils single figures, but hardly
-/// the ratios.
+/// The control planes are etcd and kube-apiserver. Only the third has kube-controller-manager, which would take half of
+/// a small machine for the ServiceAccounts of new namespaces. Other work on the machine spoils single figures, but
+/// hardly the ratios.
 ///
 /// Exit code 1 says that a bar was missed, or could not be judged because the machine was too busy; the last line names
 /// it.
@@ -54,7 +62,7 @@ const NAMESPACES_QUICK: usize = 1_000;
     after_help = "Examples:\n  cargo xtask bench --quick\n  cargo xtask bench --namespaces 3000 -o json"
 )]
 pub(crate) struct Bench {
-    /// 1,000 namespaces and fewer samples: about two minutes.
+    /// 1,000 namespaces and fewer samples: about three minutes.
     #[arg(long)]
     quick: bool,
     /// How many namespaces to fill; 10,000 unless told otherwise.
@@ -82,6 +90,10 @@ struct Size {
     /// Repairs of each kind.
     repairs: usize,
     silence: Duration,
+    /// Namespaces in which the Secret is attached to a ServiceAccount.
+    attached: usize,
+    /// Namespaces with a pod right after.
+    pods: usize,
 }
 
 impl Bench {
@@ -90,8 +102,13 @@ impl Bench {
         if cfg!(debug_assertions) {
             return run_optimised();
         }
-        provide_binaries()?;
-        // Before anything is measured, so that nothing is lost when it is missing.
+        // Before anything is measured, so that nothing is lost when something is missing.
+        let binaries = provide_binaries()?;
+        anyhow::ensure!(
+            binaries.kube_controller_manager.is_some(),
+            "kube-controller-manager is not beside {}: unset KUBEBUILDER_ASSETS to use our own",
+            binaries.kube_apiserver.display()
+        );
         cloud::provide().context("there is no AWS whose tokens could be measured")?;
         let mut console = Console::new();
         console.begin("building imps as it is shipped");
@@ -112,11 +129,14 @@ impl Bench {
 
     fn size(&self) -> Size {
         let chosen = self.namespaces.and_then(|count| usize::try_from(count).ok());
+        let namespaces = chosen.unwrap_or(if self.quick { NAMESPACES_QUICK } else { NAMESPACES });
         Size {
-            namespaces: chosen.unwrap_or(if self.quick { NAMESPACES_QUICK } else { NAMESPACES }),
+            namespaces,
             newcomers: if self.quick { 50 } else { 100 },
             repairs: 30,
             silence: Duration::from_secs(30),
+            attached: namespaces.min(if self.quick { ATTACHED_QUICK } else { ATTACHED }),
+            pods: if self.quick { 25 } else { 100 },
         }
     }
 }
@@ -132,16 +152,23 @@ fn run_optimised() -> Result<ExitCode> {
 
 async fn measure(imps: &Path, size: &Size, console: &mut Console) -> Result<Page> {
     let begun = Instant::now();
-    let mut rig = Rig::start(imps, size.namespaces, console).await?;
+    let mut rig = Rig::start(imps, Stage::plain(size.namespaces), console).await?;
     let mut page = Page::new(size.namespaces);
     page.add(bulk::fill(&mut rig, console).await?);
     page.add(single::newcomers(&mut rig, size.newcomers, console).await?);
     page.add(single::repairs(&rig, size.repairs, console).await?);
     page.add(bulk::rotate(&mut rig, console).await?);
     page.add(calm::silence(&mut rig, size.silence, console).await?);
-    page.add(calm::restart(&mut rig, console).await?);
+    page.add(calm::restart(&mut rig, "restart", "restart", console).await?);
     page.add(token::measure(&mut rig, size.newcomers, console).await?);
-    console.line(&format!("measured in {}", spoken(begun.elapsed())));
     rig.stop().await;
+    let mut rig = Rig::start(imps, Stage::attached(size.attached), console).await?;
+    page.add(attached::measure(&mut rig, console).await?);
+    rig.stop().await;
+    // Few, as kube-controller-manager has its own work with each of them.
+    let mut rig = Rig::start(imps, Stage::full(size.pods), console).await?;
+    page.add(admission::measure(&mut rig, size.pods, console).await?);
+    rig.stop().await;
+    console.line(&format!("measured in {}", spoken(begun.elapsed())));
     Ok(page)
 }

@@ -1,7 +1,7 @@
-//! The Python environment of the emulated cloud, which some tests need.
+//! The Python environment of the emulated clouds, which some tests need.
 
 use anyhow::{Context, Result};
-use imps_testbed::aws::environment;
+use imps_testbed::cloud::environment;
 
 use crate::console::Console;
 
@@ -9,5 +9,5 @@ use crate::console::Console;
 pub(crate) fn provide() -> Result<()> {
     let mut console = Console::new();
     let built = environment::build(&mut |news| console.show(&news));
-    built.map(drop).context("the tests of the emulated cloud are skipped")
+    built.map(drop).context("the tests of the emulated clouds are skipped")
 }

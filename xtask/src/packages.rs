@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
-use imps_testbed::aws::environment;
+use imps_testbed::cloud::environment;
 use imps_testbed::{node, registry};
 
 use crate::workspace::output_of;

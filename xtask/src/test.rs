@@ -50,7 +50,7 @@ impl Test {
             steps.take("codegen: generated files are fresh", || Codegen { check: true }.run());
         }
         steps.take_optional("packages: what tests need from Debian", packages::provide);
-        steps.take_optional("cloud: Python packages for the emulated AWS", cloud::provide);
+        steps.take_optional("cloud: Python packages for the emulated clouds", cloud::provide);
         steps.take("plane build: etcd, kube-apiserver, kube-controller-manager, kubelet", || {
             plane::provide_binaries()?;
             if node::permitted().is_ok() { plane::provide_node_binaries() } else { Ok(()) }

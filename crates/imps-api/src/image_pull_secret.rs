@@ -65,8 +65,8 @@ pub struct TargetConfig {
     /// Exclude names namespaces that never get the Secret, whatever else selects them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclude: Option<Exclude>,
-    /// ServiceAccounts of the selected namespaces that the Secret is attached to: their imagePullSecrets get its name, so
-    /// that pods which are created afterwards pull with it. None unless given.
+    /// ServiceAccounts of the selected namespaces that the Secret is attached to: their imagePullSecrets get its name,
+    /// so that pods which are created afterwards pull with it. None unless given.
     #[serde(default, skip_serializing_if = "ServiceAccountSelector::is_empty")]
     pub service_accounts: ServiceAccountSelector,
 }
@@ -95,8 +95,9 @@ pub struct TargetSecretConfig {
     /// Annotations are put on the Secret. Those that begin with images.banzaicloud.io/ belong to imps and are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Adopt takes over Secrets that stand at this name already, in place: what is in them is replaced, and they go with
-    /// this object. Only Secrets of type kubernetes.io/dockerconfigjson that no other controller keeps and that are no source.
+    /// Adopt takes over Secrets that stand at this name already, in place: what is in them is replaced, and they go
+    /// with this object. Only Secrets of type kubernetes.io/dockerconfigjson that no other controller keeps and that
+    /// are no source.
     #[serde(default, skip_serializing_if = "is_false")]
     pub adopt: bool,
 }
@@ -218,7 +219,8 @@ pub struct ImagePullSecretStatus {
 pub struct ServiceAccountStatus {
     /// Attached is the number of ServiceAccounts that name the Secret because of this object.
     pub attached: i32,
-    /// Names under which it may be attached: spec.target.serviceAccounts.names, and earlier values until nothing is left.
+    /// Names under which it may be attached: spec.target.serviceAccounts.names, and earlier values until nothing is
+    /// left.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
 }

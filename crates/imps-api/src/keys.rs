@@ -18,8 +18,8 @@ pub const RESERVED_PREFIX: &str = "images.banzaicloud.io/";
 pub const ADOPT_ANNOTATION: &str = "images.banzaicloud.io/adopt";
 /// Finalizer on an `ImagePullSecret` that is attached to ServiceAccounts: it does not go before it is detached.
 pub const ACCOUNTS_FINALIZER: &str = "images.banzaicloud.io/service-accounts";
-/// Annotations by which a namespace keeps itself from getting anything: ours, and those of the tools that imps replaces,
-/// as their code reads them. The last one stands in no code but in a guide that many have followed.
+/// Annotations by which a namespace keeps itself from getting anything: ours, and those of the tools that imps
+/// replaces, as their code reads them. The last one stands in no code but in a guide that many have followed.
 pub const OPT_OUTS: &[OptOut] = &[
     OptOut { key: "images.banzaicloud.io/ignore", values: &["true"], by: "imps" },
     // alexellis/registry-creds:controllers/secret_reconciler.go

@@ -99,16 +99,16 @@ fn list_patch(edit: &Edit) -> json_patch::Patch {
 }
 
 fn log_edit(namespace: &NamespaceName, edit: &Edit, result: &Result<Version, Fault>) {
-    let account = &edit.account;
+    let account = format!("{namespace}/{}", edit.account);
     for Change { verb, secret, because, .. } in &edit.changes {
         let verb = verb.as_str();
         match result {
-            Ok(_) => tracing::info!(%namespace, %account, %secret, verb, %because, "serviceaccount edited"),
+            Ok(_) => tracing::info!(account, %secret, verb, %because, "serviceaccount edited"),
             Err(fault) if fault.remedy() == Remedy::Replan => {
-                tracing::debug!(%namespace, %account, %secret, verb, %because, %fault, "serviceaccount changed meanwhile");
+                tracing::debug!(account, %secret, verb, %because, %fault, "serviceaccount changed meanwhile");
             }
             Err(fault) => {
-                tracing::warn!(%namespace, %account, %secret, verb, %because, %fault, "serviceaccount not edited");
+                tracing::warn!(account, %secret, verb, %because, %fault, "serviceaccount not edited");
             }
         }
     }

@@ -10,5 +10,6 @@ pub mod policy;
 pub mod remit;
 pub mod report;
 pub mod rules;
+pub mod snapshot;
 pub mod view;
 pub mod watch;

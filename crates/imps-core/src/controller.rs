@@ -32,8 +32,6 @@ const REPAIRS_AT_ONCE_MAX: u32 = 10;
 const REPAIR_PAUSE: Duration = Duration::from_secs(30);
 /// How long an answer about a finalizer is waited for before it is asked for again.
 const HOLD_PAUSE: Duration = Duration::from_secs(30);
-/// How often a grant that is being deleted is looked at while there is other work.
-const PARTING_PAUSE: Duration = Duration::from_secs(1);
 /// How long a grant that is being deleted may make no headway before imps lets go of it all the same. What it leaves
 /// behind works or dangles; an object that cannot be deleted stops whoever deletes it.
 const PARTING_PATIENCE: Duration = Duration::from_secs(30);
@@ -160,8 +158,6 @@ struct Parting {
     left: Option<usize>,
     /// Since when that number has not changed.
     since: Instant,
-    /// When it is looked at again.
-    check: Instant,
 }
 
 /// See the module.
@@ -445,7 +441,7 @@ impl Controller {
                     done = worse(done, fault.remedy());
                     for change in &edit.changes {
                         let before = self.world.room(&change.grant).and_then(|r| r.targets().get(&namespace));
-                        if let Some(state) = unedited(&edit.account, &change, &fault, before) {
+                        if let Some(state) = unedited(&edit.account, change, &fault, before) {
                             self.world.set_target(&change.grant, &namespace, Some(state));
                         }
                         self.touch(change.grant.clone(), now);
@@ -534,7 +530,7 @@ impl Controller {
 
     /// Former names of ServiceAccounts are kept until the Secret is detached from all of them.
     fn forget_former_accounts(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        if self.queue.is_idle() && self.world.rooms().any(|room| !room.record().account_names.is_empty()) {
+        if self.queue.is_idle() {
             let forgotten = self.world.forget_former_accounts();
             if !forgotten.is_empty() {
                 forgotten.into_iter().for_each(|uid| self.touch(uid, now));
@@ -548,17 +544,17 @@ impl Controller {
     fn hold_on(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let Self { world, queue, holds, partings, .. } = self;
         partings.retain(|uid, _| world.room(uid).is_some_and(Room::is_held));
-        for room in world.rooms().filter(|room| room.is_held() || room.wants_hold() == Some(true)) {
+        for room in world.unsettled() {
             let uid = &room.identity().uid;
-            let hold = match (room.wants_hold(), room.is_held()) {
-                (Some(true), false) => Some((true, 0)),
-                (Some(false), true) => Some((false, 0)),
-                (_, true) if room.is_leaving() => {
-                    let parting =
-                        partings.entry(uid.clone()).or_insert(Parting { left: None, since: now, check: now });
-                    parting.is_over(now, queue.is_idle(), || world.leftovers(room)).map(|left| (false, left))
+            let hold = match room.wants_hold() {
+                Some(wanted) => Some((wanted, 0)),
+                None => {
+                    let parting = partings.entry(uid.clone()).or_insert(Parting { left: None, since: now });
+                    // What was under way when it was deleted may still make a Secret.
+                    let settled = room.tally().pending == 0;
+                    let waits = || room.namespaces().any(|namespace| queue.holds(namespace));
+                    parting.is_over(now, world.leftovers(room), settled, waits).map(|left| (false, left))
                 }
-                _ => None,
             };
             let Some((on, left)) = hold.filter(|_| holds.get(uid).is_none_or(|at| *at <= now)) else {
                 continue;
@@ -580,14 +576,10 @@ impl Controller {
 
     /// When a finalizer has to be seen to again.
     fn holds_due(&self) -> impl Iterator<Item = Instant> {
-        let unsettled = |uid: &&Uid| {
-            self.world.room(uid).is_some_and(|room| match room.wants_hold() {
-                Some(wanted) => wanted != room.is_held(),
-                None => room.is_leaving() && room.is_held(),
-            })
-        };
-        let again = self.holds.iter().filter(move |(uid, _)| unsettled(uid)).map(|(_, at)| *at);
-        again.chain(self.partings.values().map(|parting| parting.check))
+        let again = self.world.unsettled().filter_map(|room| self.holds.get(&room.identity().uid)).copied();
+        // When a request was made, it is waited for instead.
+        let parting = self.partings.iter().filter(|(uid, _)| !self.holds.contains_key(*uid));
+        again.chain(parting.map(|(_, parting)| parting.since + PARTING_PATIENCE))
     }
 
     // === reports ===
@@ -645,7 +637,7 @@ impl Controller {
         }
         let Self { world, reports, dirty, .. } = self;
         dirty.retain(|uid| world.room(uid).is_some());
-        if reports.len() > 2 * world.rooms().count() + 16 {
+        if reports.len() > 2 * world.rooms().len() + 16 {
             reports.retain(|uid, _| world.room(uid).is_some());
         }
     }
@@ -663,19 +655,23 @@ impl Controller {
 }
 
 impl Parting {
-    /// Whether the grant may go, and how many Secrets it leaves behind. They are counted at most once a second while
-    /// there is work, as there may be many.
-    fn is_over(&mut self, now: Instant, idle: bool, count: impl Fn() -> Option<usize>) -> Option<usize> {
-        if !idle && now < self.check {
-            return None;
-        }
-        self.check = now + PARTING_PAUSE;
-        let left = count();
+    /// Whether the grant may go, and how many Secrets it leaves behind.
+    fn is_over(
+        &mut self,
+        now: Instant,
+        left: Option<usize>,
+        settled: bool,
+        waits: impl Fn() -> bool,
+    ) -> Option<usize> {
         if left != self.left {
             (self.left, self.since) = (left, now);
         }
-        let tired = now >= self.since + PARTING_PATIENCE;
-        (left == Some(0) || tired).then(|| left.unwrap_or_default())
+        let mut tired = now >= self.since + PARTING_PATIENCE;
+        if tired && waits() {
+            // Nothing was tried yet: other work came first.
+            (self.since, tired) = (now, false);
+        }
+        (left == Some(0) && settled || tired).then(|| left.unwrap_or_default())
     }
 }
 

@@ -127,7 +127,15 @@ pub enum Owner {
 impl Holding {
     /// Whether it was made for this grant.
     pub fn is_of(&self, grant: &Uid) -> bool {
-        matches!(&self.owner, Owner::Grant(uid) | Owner::Stripped(uid) if uid == grant)
+        self.grant() == Some(grant)
+    }
+
+    /// The grant that it belongs to, or did.
+    pub(crate) fn grant(&self) -> Option<&Uid> {
+        match &self.owner {
+            Owner::Grant(uid) | Owner::Stripped(uid) => Some(uid),
+            Owner::Other { .. } => None,
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! In reading order: names and values ([`name`], [`token`], [`credential`], [`registry`]), what is in a Secret
 //! ([`dockerconfig`], [`keyring`], [`kubelet`]), who gets what ([`selector`], [`grant`], [`census`], [`source`],
-//! [`holding`], [`account`]), what is known ([`world`]), what to do ([`plan()`]), when ([`queue`], [`controller`]) and what to say
-//! about it ([`reason`], [`standing`]).
+//! [`holding`], [`account`]), what is known ([`world`]), what to do ([`plan()`]), when ([`queue`], [`controller`]) and
+//! what to say about it ([`reason`], [`standing`]).
 
 pub mod account;
 pub mod census;

@@ -15,6 +15,7 @@ use crate::holding::{self, Claim, Holding, Owned, Owner};
 use crate::name::{AccountName, GrantName, NamespaceName, SecretName, SecretRef, Uid};
 use crate::reason::{Fault, Reason};
 use crate::selector::NamePattern;
+use crate::source::Source;
 use crate::world::{Extent, Namespace, Payload, Room, Sealed, Selection, Stream, TargetState, World};
 
 /// What to do in one namespace.
@@ -317,7 +318,9 @@ impl<'a> Draft<'a> {
     /// The winner's Secret is brought to what it should be.
     fn give(&mut self, wish: &Wish<'a>, held: Option<(Owned, &Holding)>) {
         let room = wish.room;
-        if held.as_ref().is_some_and(|(_, holding)| !holding.deleting) {
+        let adopting = held.as_ref().is_some_and(|(owned, holding)| !holding.is_of(owned.grant()));
+        // What is not ours yet is named by no ServiceAccount before it is.
+        if !adopting && held.as_ref().is_some_and(|(_, holding)| !holding.deleting) {
             self.given.push((room, wish.grant));
         }
         let sealed = match room.payload() {
@@ -329,6 +332,16 @@ impl<'a> Draft<'a> {
             }
             Payload::Ready(sealed) => sealed,
         };
+        let whole = |at: &SecretRef| self.world.source(at).is_some_and(Source::is_whole);
+        if adopting && !wish.grant.sources.iter().all(whole) {
+            let advice = "the Secret that stands there is taken over when every source gives what it should, so that \
+                          no login is lost; see status.sources";
+            return self.note(wish, TargetState::troubled(Reason::NoCredentials, advice));
+        }
+        if held.is_none() && sealed.registries == 0 {
+            let advice = "no source has a usable credential; see status.sources";
+            return self.note(wish, TargetState::troubled(Reason::NoCredentials, advice));
+        }
         // Whether it stood here as it should: then whatever is amiss now is somebody else's doing.
         let synced = match room.targets().get(self.namespace) {
             Some(TargetState::Synced(fingerprint)) => *fingerprint == sealed.fingerprint,
@@ -336,10 +349,6 @@ impl<'a> Draft<'a> {
             _ => false,
         };
         let Some((owned, holding)) = held else {
-            if sealed.registries == 0 {
-                let advice = "no source has a usable credential; see status.sources";
-                return self.note(wish, TargetState::troubled(Reason::NoCredentials, advice));
-            }
             let because = if synced { Because::Drifted } else { Because::Selected(wish.rule.clone()) };
             self.given.push((room, wish.grant));
             self.step(Action::Create(sealed.clone()), wish, because);
@@ -358,11 +367,14 @@ impl<'a> Draft<'a> {
         if !matches {
             let inherited = *owned.grant() != room.identity().uid;
             let because = match (inherited, synced) {
-                _ if !holding.is_of(owned.grant()) => Because::Adopted,
+                _ if adopting => Because::Adopted,
                 (true, _) => Because::Inherited,
                 (false, true) => Because::Drifted,
                 (false, false) => Because::Changed,
             };
+            if adopting {
+                self.given.push((room, wish.grant));
+            }
             self.step(Action::Update(owned.clone(), sealed.clone()), wish, because);
         }
         if holding.legacy_copy && !holding.immutable {
@@ -446,8 +458,8 @@ impl<'a> Draft<'a> {
         self.edits.extend(Edit::of(account, ledger.account(), changes));
     }
 
-    /// Whether a name goes: it is that of a Secret of ours, and its grant has put it there and wants it there no longer.
-    /// Without a Secret of ours nothing tells that the name is ours, so it stays.
+    /// Whether a name goes: it is that of a Secret of ours, and its grant has put it there and wants it there no
+    /// longer. Without a Secret of ours nothing tells that the name is ours, so it stays.
     fn detach(&mut self, account: &AccountName, secret: &SecretName) -> Option<Change> {
         if self.frozen.contains(secret) {
             return None;
@@ -506,23 +518,21 @@ fn foreign_advice(namespace: &NamespaceName, name: &SecretName, holding: &Holdin
     let plain = |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(64).collect() };
     let (what, remedy) = match &holding.owner {
         Owner::Other { secret_type, .. } if secret_type != holding::TARGET_TYPE => {
-            let remedy = "a Secret's type cannot be changed: delete it, and imps makes its own".to_owned();
-            (format!("a Secret of type {}", plain(secret_type)), remedy)
+            let remedy = "its type cannot be changed, so rename or delete it";
+            (format!("a Secret of type {} that imps did not make", plain(secret_type)), remedy)
         }
         Owner::Other { controller: Some(controller), .. } => {
-            let remedy = format!("end that, or annotate the Secret with the name {}", grant.identity.name);
+            let remedy = "end that, let this one Secret be taken over by an annotation on it";
             (format!("a Secret that {} controls", plain(controller)), remedy)
         }
-        _ if grant.template.adopt => {
-            ("a Secret that is also a source".to_owned(), "it cannot be both".to_owned())
-        }
+        _ if grant.template.adopt => ("a Secret that is also a source".to_owned(), "give it up as a source"),
         _ => {
-            let remedy = "delete it, or let it be taken over with spec.target.secret.adopt".to_owned();
+            let remedy = "rename or delete it, let it be taken over with spec.target.secret.adopt";
             ("a Secret that imps did not make".to_owned(), remedy)
         }
     };
     format!(
-        "{what} stands at {namespace}/{name} and is left alone; {remedy}; or use another spec.target.secret.name"
+        "{what} stands at {namespace}/{name} and is left alone; {remedy}, or use another spec.target.secret.name"
     )
 }
 

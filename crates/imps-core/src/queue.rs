@@ -153,6 +153,11 @@ impl Queue {
         self.depth() == 0 && self.in_flight() == 0
     }
 
+    /// Whether a namespace waits for its turn or is in flight; one that pauses does not count.
+    pub(crate) fn holds(&self, namespace: &NamespaceName) -> bool {
+        self.queued.contains_key(namespace) || self.flights.contains_key(namespace)
+    }
+
     /// How many namespaces wait, paused ones included.
     pub fn depth(&self) -> usize {
         self.queued.len() + self.alarms.len()

@@ -41,6 +41,15 @@ impl std::fmt::Debug for Document {
     }
 }
 
+/// What a provider reads out of a source Secret.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Offer {
+    /// Credentials as they stand in it, which work until somebody changes them; never empty.
+    Login(Keyring),
+    /// An identity, to be exchanged for a token.
+    Exchange(Order),
+}
+
 /// What keeps a source from being good. No variant holds anything of the Secret's content.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Trouble {
@@ -49,7 +58,12 @@ pub enum Trouble {
     /// imps may not read it, or the API server does not answer.
     Unreadable(Fault),
     /// Its type is none that imps reads.
-    UnsupportedType(String),
+    UnsupportedType {
+        /// The type, shortened to what is fit to print.
+        found: String,
+        /// The docker config that it holds all the same: only its type is wrong.
+        holds: Option<Format>,
+    },
     /// The key that its type requires is not there.
     NoKey(&'static str),
     /// The document cannot be used.
@@ -116,7 +130,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// The API server showed the Secret.
+    /// The API server showed the Secret, which no provider reads: it is a docker config, or no source.
     pub fn read(&mut self, document: &Document) {
         self.note(document);
         self.order = None;
@@ -125,9 +139,16 @@ impl Source {
             Ok(parsed) if parsed.keyring.is_empty() && parsed.rejected.is_empty() => {
                 self.trouble = Some(Trouble::Empty)
             }
-            Ok(parsed) => self.take(parsed),
+            Ok(Parsed { keyring, rejected, ignored, .. }) => self.take(keyring, rejected, ignored),
             Err(trouble) => self.trouble = Some(trouble),
         }
+    }
+
+    /// The API server showed the Secret, and its provider reads these credentials in it.
+    pub fn accept(&mut self, document: &Document, keyring: Keyring) {
+        self.note(document);
+        self.order = None;
+        self.take(keyring, Vec::new(), Vec::new());
     }
 
     /// The API server showed the Secret, and its provider can make nothing of it. What it gave stays.
@@ -188,8 +209,7 @@ impl Source {
     fn note(&mut self, document: &Document) {
         self.heard = true;
         self.missing_since = None;
-        self.secret_type =
-            Some(document.secret_type.chars().filter(|c| !c.is_control()).take(TYPE_CHARS_MAX).collect());
+        self.secret_type = Some(shown(&document.secret_type));
         self.version = (document.uid.clone(), document.version);
     }
 
@@ -275,6 +295,11 @@ impl Source {
         }
     }
 
+    /// Whether it gives all that it is known to have, and something at all.
+    pub fn is_whole(&self) -> bool {
+        !self.entries.is_empty() && self.gaps() == Gaps::None
+    }
+
     /// When time alone takes something away: the grace of a missing source ends, or its token does.
     pub fn due(&self, grace: Duration) -> Option<Instant> {
         let expiry = self.expires.filter(|_| !self.entries.is_empty());
@@ -311,8 +336,7 @@ impl Source {
         given_up
     }
 
-    fn take(&mut self, parsed: Parsed) {
-        let Parsed { keyring: mut fresh, rejected, ignored, .. } = parsed;
+    fn take(&mut self, mut fresh: Keyring, rejected: Vec<Rejected>, ignored: Vec<Ignored>) {
         let mut blanks = BTreeSet::new();
         for registry in rejected.iter().filter_map(|rejected| rejected.registry.as_ref()) {
             if fresh.get(registry).is_some() {
@@ -338,10 +362,17 @@ impl Source {
     }
 }
 
+/// A type as it may be printed.
+fn shown(secret_type: &str) -> String {
+    secret_type.chars().filter(|c| !c.is_control()).take(TYPE_CHARS_MAX).collect()
+}
+
 fn parse(document: &Document) -> Result<Parsed, Trouble> {
     let Some(format) = Format::from_secret_type(&document.secret_type) else {
-        let shown = document.secret_type.chars().filter(|c| !c.is_control()).take(TYPE_CHARS_MAX).collect();
-        return Err(Trouble::UnsupportedType(shown));
+        let found = shown(&document.secret_type);
+        let mut formats = [Format::DockerConfigJson, Format::DockerCfg].into_iter();
+        let holds = formats.find(|format| document.data.contains_key(format.data_key()));
+        return Err(Trouble::UnsupportedType { found, holds });
     };
     let bytes = document.data.get(format.data_key()).ok_or(Trouble::NoKey(format.data_key()))?;
     dockerconfig::parse(format, bytes).map_err(Trouble::Malformed)
@@ -354,7 +385,7 @@ impl Trouble {
             Trouble::Missing => Reason::SourceMissing,
             Trouble::Unreadable(fault) if fault.class == FaultClass::Forbidden => Reason::SourceForbidden,
             Trouble::Unreadable(_) => Reason::ApiUnavailable,
-            Trouble::UnsupportedType(_) => Reason::SourceTypeUnsupported,
+            Trouble::UnsupportedType { .. } => Reason::SourceTypeUnsupported,
             Trouble::NoKey(_) | Trouble::Malformed(_) => Reason::SourceMalformed,
             Trouble::Empty => Reason::SourceEmpty,
             Trouble::Rejected(_) => Reason::EntriesRejected,
@@ -380,12 +411,14 @@ impl Trouble {
                 )
             }
             Trouble::Unreadable(fault) => fault.advice(),
-            Trouble::UnsupportedType(found) => {
-                format!(
-                    "a Secret of type {found:?} is no source; use {} or {}",
-                    Format::DockerConfigJson.secret_type(),
-                    Format::DockerCfg.secret_type()
-                )
+            Trouble::UnsupportedType { found, holds: Some(format) } => format!(
+                "a Secret of type {found:?} is no source, though it holds {:?}; make it anew with the type {}, as the \
+                 type of a Secret cannot be changed",
+                format.data_key(),
+                format.secret_type()
+            ),
+            Trouble::UnsupportedType { found, holds: None } => {
+                format!("a Secret of type {found:?} is no source; docs/sources.md lists the types that are")
             }
             Trouble::NoKey(key) => {
                 format!("the Secret has no key {key:?}; put the docker config under that key")

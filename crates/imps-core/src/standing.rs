@@ -79,8 +79,8 @@ pub struct Standing {
     /// The names under which a Secret of this grant may stand: the present one, and former ones until nothing is left
     /// there.
     pub secret_names: BTreeSet<SecretName>,
-    /// The names and patterns of ServiceAccounts that it may be attached to: the present ones, and former ones until it is
-    /// detached from all of those.
+    /// The names and patterns of ServiceAccounts that it may be attached to: the present ones, and former ones until
+    /// it is detached from all of those.
     pub account_names: BTreeSet<NamePattern>,
     /// To how many ServiceAccounts it is attached.
     pub attached: usize,

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use crate::account::{Account, Edit, Ledger};
 use crate::census::{Pod, PodCensus, PodUid};
-use crate::exchange::{ExchangeFault, ExchangeKey, Flaw, Issued, KeylessAllowed, Order};
+use crate::exchange::{ExchangeFault, ExchangeKey, Flaw, Issued, KeylessAllowed};
 use crate::grant::{Grant, Identity, Verdict};
 use crate::holding::{Holding, Owner, Sighting, Version};
 use crate::name::{AccountName, AccountRef, NamespaceName, SecretName, SecretRef, Uid};
 use crate::reason::Fault;
 use crate::refresh::{LIFETIME_MAX, Lease};
 use crate::selector::{NamePattern, Tags};
-use crate::source::{Document, Source, Trouble};
+use crate::source::{Document, Offer, Source, Trouble};
 
 pub mod calendar;
 pub mod exchanges;
@@ -237,17 +237,17 @@ pub enum Selection {
     Unknown,
 }
 
-/// How a source Secret that some provider reads becomes an order; none when no provider does. It is an argument, as the
-/// core knows no provider.
-pub type ReadOrder = fn(&SecretRef, &Document) -> Option<Result<Order, Flaw>>;
+/// What a source Secret that some provider reads has to offer; none when no provider reads it. It is an argument, as
+/// the core knows no provider.
+pub type ReadOffer = fn(&SecretRef, &Document) -> Option<Result<Offer, Flaw>>;
 
 /// What a world is made with.
 #[derive(Clone, Debug)]
 pub struct Terms {
     /// A source Secret that vanishes keeps its credentials for so long.
     pub missing_source_grace: Duration,
-    /// See [`ReadOrder`].
-    pub read_order: ReadOrder,
+    /// See [`ReadOffer`].
+    pub read_offer: ReadOffer,
     /// Whose identity may be used for Secrets that bring none.
     pub keyless: KeylessAllowed,
     /// The only namespaces in which anything is looked at and written; none means all there are.
@@ -262,7 +262,7 @@ impl Default for Terms {
     fn default() -> Self {
         Self {
             missing_source_grace: Duration::ZERO,
-            read_order: |_, _| None,
+            read_offer: |_, _| None,
             keyless: KeylessAllowed::default(),
             served: None,
             wall_clock: 0.0,
@@ -283,7 +283,13 @@ pub struct World {
     holdings: BTreeMap<SecretRef, Holding>,
     /// How many Secrets of ours stand at each name: a name is watched until the last one is gone.
     ours: BTreeMap<SecretName, usize>,
+    /// How many Secrets each grant has.
+    owned: BTreeMap<Uid, usize>,
     accounts: BTreeMap<AccountRef, Ledger>,
+    /// The grants whose finalizer has to be seen to: few at any time.
+    unsettled: BTreeSet<Uid>,
+    /// The grants with former patterns of ServiceAccounts, and one that may still name the Secret because of those.
+    former: BTreeMap<Uid, Option<AccountRef>>,
     census: PodCensus,
     pods_round: u32,
     streams: BTreeMap<Stream, StreamState>,
@@ -304,7 +310,10 @@ impl World {
             sources: BTreeMap::new(),
             holdings: BTreeMap::new(),
             ours: BTreeMap::new(),
+            owned: BTreeMap::new(),
             accounts: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            former: BTreeMap::new(),
             census: PodCensus::default(),
             pods_round: 0,
             streams: BTreeMap::new(),
@@ -321,8 +330,13 @@ impl World {
     }
 
     /// All grants.
-    pub fn rooms(&self) -> impl Iterator<Item = &Room> {
+    pub fn rooms(&self) -> impl ExactSizeIterator<Item = &Room> {
         self.rooms.values()
+    }
+
+    /// The grants whose finalizer has to be put on or taken off, or will have to be.
+    pub(crate) fn unsettled(&self) -> impl Iterator<Item = &Room> {
+        self.unsettled.iter().filter_map(|uid| self.rooms.get(uid))
     }
 
     /// All namespaces.
@@ -364,16 +378,16 @@ impl World {
         rest.take_while(move |(at, _)| at.namespace == *namespace).map(|(at, ledger)| (&at.name, ledger))
     }
 
-    /// In how many ServiceAccounts the Secret of a grant stands because of it.
+    /// In how many ServiceAccounts the Secret of a grant stands because of it, in the namespaces that plans have looked
+    /// at: those of other grants may be many.
     pub fn attachments(&self, room: &Room) -> usize {
         let Some(grant) = room.grant().filter(|grant| !grant.accounts.is_empty()) else { return 0 };
         let name = &grant.template.name;
-        let serves = |at: &AccountRef, ledger: &Ledger| {
-            ledger.has(name)
-                && grant.accounts.iter().any(|pattern| pattern.matches(at.name.as_str()))
-                && self.owns(room, &at.namespace, name)
-        };
-        self.accounts.iter().filter(|(at, ledger)| serves(at, ledger)).count()
+        let owning = room.namespaces().filter(|namespace| self.owns(room, namespace, name));
+        owning
+            .flat_map(|namespace| self.accounts(namespace))
+            .filter(|(account, ledger)| ledger.has(name) && room.attaches_to(account).is_some())
+            .count()
     }
 
     /// Whether a Secret of this grant stands at a name.
@@ -651,6 +665,7 @@ impl World {
             // Our own report comes back this way: the object is as it was.
             return;
         }
+        self.sort(&uid);
         wake.grants.insert(uid.clone());
         wake.streams = true;
         self.reach.forget(&uid);
@@ -672,8 +687,24 @@ impl World {
                 self.present.remove(&(namespace.clone(), uid.clone()));
             }
             wake.streams = true;
+            self.sort(uid);
             self.reach.forget(uid);
             self.ask_census();
+        }
+    }
+
+    /// Notes whether a grant has to be looked at for its finalizer and its former patterns.
+    fn sort(&mut self, uid: &Uid) {
+        let room = self.rooms.get(uid);
+        if room.is_some_and(Room::is_unsettled) {
+            self.unsettled.insert(uid.clone());
+        } else {
+            self.unsettled.remove(uid);
+        }
+        if room.is_some_and(|room| !room.record().account_names.is_empty()) {
+            self.former.entry(uid.clone()).or_default();
+        } else {
+            self.former.remove(uid);
         }
     }
 
@@ -816,28 +847,37 @@ impl World {
         self.accounts.values_mut().for_each(|ledger| ledger.forgive(secret));
     }
 
-    /// Forgets former patterns of ServiceAccounts when nothing is attached by them any more. Returns the grants that had
-    /// such a pattern.
+    /// Forgets former patterns of ServiceAccounts when nothing is attached by them any more. Returns the grants that
+    /// had such a pattern.
     pub(crate) fn forget_former_accounts(&mut self) -> Vec<Uid> {
-        let is_over = |room: &Room| {
-            !room.record().account_names.is_empty()
-                && self.knows_accounts(room)
-                && !self.has_former_attachments(room)
-        };
-        let done: Vec<Uid> =
-            self.rooms.iter().filter(|(_, room)| is_over(room)).map(|(uid, _)| uid.clone()).collect();
+        let mut done = Vec::new();
+        let mut former = std::mem::take(&mut self.former);
+        for (uid, witness) in &mut former {
+            let Some(room) = self.rooms.get(uid).filter(|room| self.knows_accounts(room)) else { continue };
+            // The one that was found last is most likely still there.
+            if witness.as_ref().is_some_and(|at| self.is_former_attachment(room, at)) {
+                continue;
+            }
+            *witness = self.accounts.keys().find(|at| self.is_former_attachment(room, at)).cloned();
+            if witness.is_none() {
+                done.push(uid.clone());
+            }
+        }
+        self.former = former;
         for uid in &done {
             self.rooms.get_mut(uid).expect("it was there a line ago").forget_former_accounts();
+            self.sort(uid);
         }
         done
     }
 
-    fn has_former_attachments(&self, room: &Room) -> bool {
+    /// Whether a ServiceAccount still names a Secret of a grant because of a former pattern.
+    fn is_former_attachment(&self, room: &Room, at: &AccountRef) -> bool {
+        let Some(ledger) = self.accounts.get(at).filter(|_| room.was_attached_to(&at.name)) else {
+            return false;
+        };
         let names = room.secret_names();
-        self.accounts.iter().any(|(at, ledger)| {
-            room.was_attached_to(&at.name)
-                && names.iter().any(|name| ledger.has(name) && self.owns(room, &at.namespace, name))
-        })
+        names.into_iter().any(|name| ledger.has(name) && self.owns(room, &at.namespace, name))
     }
 
     /// How many Secrets of a grant stand anywhere; none while that is not known for sure.
@@ -846,8 +886,7 @@ impl World {
         if !names.all(|name| self.targets_streams(name).all(|stream| self.is_heard(&stream))) {
             return None;
         }
-        let uid = &room.identity().uid;
-        Some(self.holdings.values().filter(|holding| holding.is_of(uid)).count())
+        Some(self.owned.get(&room.identity().uid).copied().unwrap_or_default())
     }
 
     /// Why our finalizer could not be put on a grant, or that it could.
@@ -887,11 +926,22 @@ impl World {
         let counts = |holding: &Holding| usize::from(!matches!(holding.owner, Owner::Other { .. }));
         let came = holding.as_ref().map_or(0, counts);
         let name = at.name.clone();
+        if let Some(uid) = holding.as_ref().and_then(Holding::grant) {
+            *self.owned.entry(uid.clone()).or_insert(0) += 1;
+        }
         let before = match holding {
             Some(holding) => self.holdings.insert(at, holding),
             None => self.holdings.remove(&at),
         };
         let went = before.as_ref().map_or(0, counts);
+        if let Some(uid) = before.as_ref().and_then(Holding::grant)
+            && let Some(left) = self.owned.get_mut(uid)
+        {
+            *left -= 1;
+            if *left == 0 {
+                self.owned.remove(uid);
+            }
+        }
         let count = self.ours.entry(name.clone()).or_insert(0);
         *count = (*count + came).saturating_sub(went);
         if *count == 0 {
@@ -931,14 +981,17 @@ impl World {
 
     /// A source Secret was shown: it says its credentials itself, or asks for an exchange.
     fn learn_source(&mut self, at: &SecretRef, document: Document, now: Instant, wake: &mut Wake) {
-        let order = match (self.terms.read_order)(at, &document) {
-            Some(Ok(order)) if self.terms.keyless.covers(order.keyless.as_ref()) => order,
+        let order = match (self.terms.read_offer)(at, &document) {
+            Some(Ok(Offer::Exchange(order))) if self.terms.keyless.covers(order.keyless.as_ref()) => order,
             other => {
                 self.exchanges.withdraw(at);
                 let trouble = match other {
                     None => return self.with_source(at, wake, |source| source.read(&document)),
+                    Some(Ok(Offer::Login(keyring))) => {
+                        return self.with_source(at, wake, |source| source.accept(&document, keyring));
+                    }
                     Some(Err(flaw)) => Trouble::Flawed(flaw),
-                    Some(Ok(order)) => {
+                    Some(Ok(Offer::Exchange(order))) => {
                         Trouble::KeylessForbidden(order.keyless.expect("what needs no leave is covered"))
                     }
                 };

@@ -7,10 +7,11 @@ mod support;
 use std::time::Duration;
 
 use imps_core::account::ATTACHES_MAX;
+use imps_core::controller::{Effect, Event};
 use imps_core::grant::Grant;
 use imps_core::name::{AccountRef, SecretRef, Uid};
 use imps_core::reason::Reason;
-use imps_core::world::{Namespace, Stream};
+use imps_core::world::{Extent, Namespace, Stream};
 use support::{SourceText, Stage, docker_config, grant, pattern};
 
 const JSON: &str = "kubernetes.io/dockerconfigjson";
@@ -153,6 +154,44 @@ fn a_deleted_grant_goes_also_when_it_is_suspended() {
     leave(&mut stage);
     assert!(stage.grants.is_empty());
     assert_eq!(stage.attached("shop", "default"), ["theirs"]);
+}
+
+#[test]
+fn a_grant_that_is_deleted_while_a_secret_is_being_made_outlives_it() {
+    let mut stage = stage(&["shop"]);
+    edit(&mut stage, |grant| grant.recipients.namespaces.names.push(pattern("late")));
+    stage.account("late", "default", &["theirs"]);
+    let effects = stage.relist(&Stream::Accounts(Some("default".into()), Extent::Everywhere));
+    stage.perform_all(effects);
+    stage.pass(Duration::from_secs(60));
+    stage.namespaces.insert("late".into(), Namespace::default());
+    let under_way = stage.relist(&Stream::Namespaces);
+    assert_eq!(under_way.len(), 1, "{under_way:?}");
+    stage.tenures.get_mut(&uid()).unwrap().deleting = true;
+    let effects = stage.relist(&Stream::Grants);
+    stage.perform_all(effects);
+    assert!(stage.secrets.is_empty() && !stage.grants.is_empty(), "one is still on its way");
+    stage.perform_all(under_way);
+    stage.run();
+    assert!(stage.secrets.is_empty() && stage.grants.is_empty());
+    assert_eq!(stage.attached("late", "default"), ["theirs"]);
+}
+
+#[test]
+fn a_grant_that_was_not_come_to_yet_is_not_given_up() {
+    let names: Vec<String> = (0..50).map(|index| format!("team-{index}")).collect();
+    let mut stage = stage(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    stage.tenures.get_mut(&uid()).unwrap().deleting = true;
+    let slow = stage.relist(&Stream::Grants);
+    for _ in 0..5 {
+        stage.now += Duration::from_secs(20);
+        let effects = stage.controller.on(Event::Tick, stage.now);
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::Hold(_))), "{effects:?}");
+    }
+    stage.perform_all(slow);
+    stage.run();
+    assert!(stage.secrets.is_empty() && stage.grants.is_empty());
+    assert!(names.iter().all(|name| stage.attached(name, "default") == ["theirs"]));
 }
 
 #[test]

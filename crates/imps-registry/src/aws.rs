@@ -3,7 +3,6 @@
 
 mod ambient;
 mod answer;
-mod endpoint;
 mod fault;
 mod login;
 mod partition;
@@ -15,7 +14,7 @@ mod wire;
 
 pub(crate) use answer::issued;
 pub(crate) use fault::{Call, fault, nonsense};
-pub(crate) use login::{ACCOUNT_ID, DATA_KEYS, Fields, Login, Service, is_for};
+pub(crate) use login::{ACCOUNT_ID, DATA_KEYS, Login, Service, is_for};
 pub(crate) use partition::{HostFlaw, check_host, hosts, is_account};
 pub(crate) use session::Dialogue;
 pub(crate) use wire::http_client;

@@ -4,10 +4,12 @@
 use imps_core::exchange::{ExchangeFault, Flaw, Issued, Order};
 use imps_core::name::SecretRef;
 use imps_core::registry::RegistryKey;
-use imps_core::source::Document;
+use imps_core::source::{Document, Offer};
 
-use crate::aws::{self, ACCOUNT_ID, Call, Dialogue, Fields, HostFlaw, Login, Service};
-use crate::{BoxFuture, DataKey, Outside, Provider, flawed};
+use crate::aws::{self, ACCOUNT_ID, Call, Dialogue, HostFlaw, Login, Service};
+use crate::fault::flawed;
+use crate::fields::Fields;
+use crate::{BoxFuture, DataKey, Outside, Provider};
 
 const NAME: &str = "ecr";
 const ACCOUNT_IDS: &str = "accountIDs";
@@ -24,17 +26,17 @@ impl Provider for Ecr {
         NAME
     }
 
-    fn secret_type(&self) -> &'static str {
-        aws::SECRET_TYPE
+    fn secret_types(&self) -> &'static [&'static str] {
+        &[aws::SECRET_TYPE]
     }
 
     fn data_keys(&self) -> &'static [DataKey] {
         aws::DATA_KEYS
     }
 
-    fn read(&self, at: &SecretRef, document: &Document) -> Option<Result<Order, Flaw>> {
+    fn read(&self, at: &SecretRef, document: &Document) -> Option<Result<Offer, Flaw>> {
         let ours = document.secret_type == aws::SECRET_TYPE && aws::is_for(Service::Ecr, document);
-        ours.then(|| order(at, document))
+        ours.then(|| order(at, document).map(Offer::Exchange))
     }
 
     fn exchange<'a>(
@@ -48,7 +50,7 @@ impl Provider for Ecr {
 }
 
 fn order(at: &SecretRef, document: &Document) -> Result<Order, Flaw> {
-    let fields = Fields::of(document);
+    let fields = Fields::of(document, aws::DATA_KEYS);
     let login = Login::read(Service::Ecr, at, &fields)?;
     Ok(Order {
         provider: NAME,
@@ -101,7 +103,7 @@ fn registries(login: &Login<'_>, fields: &Fields<'_>) -> Result<Vec<RegistryKey>
 }
 
 async fn exchange(outside: &Outside, at: &SecretRef, document: &Document) -> Result<Issued, ExchangeFault> {
-    let fields = Fields::of(document);
+    let fields = Fields::of(document, aws::DATA_KEYS);
     let login = Login::read(Service::Ecr, at, &fields).map_err(flawed)?;
     registries(&login, &fields).map_err(flawed)?;
     let dialogue = Dialogue::new(outside, &login);

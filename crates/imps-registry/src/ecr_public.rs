@@ -3,10 +3,12 @@
 use imps_core::exchange::{ExchangeFault, Flaw, Issued, Order};
 use imps_core::name::SecretRef;
 use imps_core::registry::RegistryKey;
-use imps_core::source::Document;
+use imps_core::source::{Document, Offer};
 
-use crate::aws::{self, Call, Dialogue, Fields, Login, Service};
-use crate::{BoxFuture, DataKey, Outside, Provider, flawed};
+use crate::aws::{self, Call, Dialogue, Login, Service};
+use crate::fault::flawed;
+use crate::fields::Fields;
+use crate::{BoxFuture, DataKey, Outside, Provider};
 
 const NAME: &str = "ecr-public";
 const HOST: &str = "public.ecr.aws";
@@ -20,17 +22,17 @@ impl Provider for EcrPublic {
         NAME
     }
 
-    fn secret_type(&self) -> &'static str {
-        aws::SECRET_TYPE
+    fn secret_types(&self) -> &'static [&'static str] {
+        &[aws::SECRET_TYPE]
     }
 
     fn data_keys(&self) -> &'static [DataKey] {
         aws::DATA_KEYS
     }
 
-    fn read(&self, at: &SecretRef, document: &Document) -> Option<Result<Order, Flaw>> {
+    fn read(&self, at: &SecretRef, document: &Document) -> Option<Result<Offer, Flaw>> {
         let ours = document.secret_type == aws::SECRET_TYPE && aws::is_for(Service::EcrPublic, document);
-        ours.then(|| order(at, document))
+        ours.then(|| order(at, document).map(Offer::Exchange))
     }
 
     fn exchange<'a>(
@@ -56,7 +58,7 @@ fn order(at: &SecretRef, document: &Document) -> Result<Order, Flaw> {
 }
 
 fn login<'a>(at: &'a SecretRef, document: &'a Document) -> Result<Login<'a>, Flaw> {
-    let fields = Fields::of(document);
+    let fields = Fields::of(document, aws::DATA_KEYS);
     for key in ["accountIDs", "hosts"] {
         if !fields.list(key)?.is_empty() {
             let problem =

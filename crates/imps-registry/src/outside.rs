@@ -1,4 +1,4 @@
-//! What a dialogue needs of the outside: the HTTP client that all share, the patience, and tokens of ServiceAccounts,
+//! What a dialogue needs of the outside: the HTTP clients that all share, the patience, and tokens of ServiceAccounts,
 //! which the caller fetches as this crate knows no Kubernetes.
 
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use imps_core::exchange::ExchangeFault;
 use imps_core::token::Token;
 
 use crate::BoxFuture;
+use crate::wire::Wire;
 
 /// How long is waited for what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,16 +48,18 @@ pub trait ServiceAccountTokens: Send + Sync {
 pub struct Outside {
     tokens: Arc<dyn ServiceAccountTokens>,
     limits: Limits,
+    wire: Wire,
     #[cfg(feature = "aws")]
     http: aws_smithy_runtime_api::client::http::SharedHttpClient,
 }
 
 impl Outside {
-    /// With one HTTP client on the one TLS stack, which follows no redirect and knows no proxy.
+    /// With clients on the one TLS stack, which follow no redirect and know no proxy.
     pub fn new(tokens: Arc<dyn ServiceAccountTokens>) -> Self {
         Self {
             tokens,
             limits: Limits::default(),
+            wire: Wire::new(Limits::default()),
             #[cfg(feature = "aws")]
             http: crate::aws::http_client(),
         }
@@ -64,7 +67,7 @@ impl Outside {
 
     /// With another patience.
     pub fn with_limits(self, limits: Limits) -> Self {
-        Self { limits, ..self }
+        Self { limits, wire: Wire::new(limits), ..self }
     }
 
     /// How long is waited for what.
@@ -75,6 +78,11 @@ impl Outside {
     /// Whom to ask for tokens of ServiceAccounts.
     pub fn tokens(&self) -> &dyn ServiceAccountTokens {
         self.tokens.as_ref()
+    }
+
+    /// Whom to ask everything else by.
+    pub(crate) fn wire(&self) -> &Wire {
+        &self.wire
     }
 
     #[cfg(feature = "aws")]

@@ -49,7 +49,7 @@ impl Certificates {
     }
 }
 
-/// What a server shows that goes by the name of a host, and who vouches for it.
+/// What a server shows that goes by the names of hosts, and who vouches for it.
 pub(crate) struct ServerIdentity {
     /// The certificate of the authority, as PEM.
     pub(crate) authority: String,
@@ -59,9 +59,10 @@ pub(crate) struct ServerIdentity {
 
 impl ServerIdentity {
     /// Makes one, and an authority of its own.
-    pub(crate) fn make(host: &str) -> Result<Self> {
+    pub(crate) fn make(hosts: &[&str]) -> Result<Self> {
         let (ca, key) = (authority()?, key()?);
-        let certificate = serving_parameters(&[host], host)?.signed_by(&key, &ca);
+        let certificate = serving_parameters(hosts, hosts.first().context("a server without a name")?)?
+            .signed_by(&key, &ca);
         let certificate = certificate.context("cannot sign a certificate")?.der().clone();
         let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
         Ok(Self { authority: ca.pem(), certificate, key })

@@ -1,5 +1,5 @@
 //! Real servers for tests, the demo and benchmarks: a Kubernetes control plane, image registries, a node, and the
-//! cloud that gives out passwords of registries, on loopback.
+//! clouds that give out passwords of registries, on loopback.
 //!
 //! Development only, never shipped. This crate starts and stops processes, owns their folders and hands out
 //! clients; it knows nothing of what imps does with them.
@@ -15,10 +15,14 @@
 //! 3. Otherwise one control plane is started for this process, and it ends with the process.
 
 pub mod aws;
+pub mod azure;
 pub mod binaries;
 mod certificates;
+pub mod cloud;
 pub mod control_plane;
 mod daemon;
+pub mod github;
+pub mod google;
 mod home;
 mod image;
 mod janitor;
@@ -34,7 +38,10 @@ pub mod skip;
 pub mod wire;
 
 pub use aws::Aws;
+pub use azure::Azure;
 pub use control_plane::{ControlPlane, Options, Pids};
+pub use github::Github;
+pub use google::Google;
 pub use names::fresh_name;
 pub use node::{Node, Unshared};
 pub use operator::{Operator, Run};

@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use self::gate::Gate;
+use self::gate::{Door, Gate};
 use crate::daemon::{Daemon, write_private};
 use crate::home::Home;
 use crate::image::{self, Content};
@@ -62,6 +62,23 @@ pub struct Settings<'a> {
     /// The host, such as one of a cloud, by whose name clients reach it with TLS; a user of it may then have several
     /// passwords. Without one it is reached at a port of loopback, without TLS.
     pub host: Option<&'a str>,
+    /// Who says who is let in, in place of `users`; it needs a host.
+    pub tokens: Option<&'a TokenService>,
+    /// Other hosts that its clients reach by their names, with the addresses where they really are.
+    pub neighbours: &'a [(&'a str, &'a str)],
+}
+
+/// A service that clients of a registry show their login to, and whose word the registry takes.
+#[derive(Clone, Debug)]
+pub struct TokenService {
+    /// Where it really is.
+    pub address: String,
+    /// Its paths at the host of the registry; the first is the one that gives out tokens.
+    pub paths: &'static [&'static str],
+    /// What its tokens name as their issuer.
+    pub issuer: String,
+    /// What they are signed by, as PEM.
+    pub certificate: String,
 }
 
 /// A running registry. It ends, and its images with it, when this value is dropped or this process dies.
@@ -99,7 +116,7 @@ impl Registry {
 
     /// Starts an empty registry that knows these users.
     pub async fn start(users: &[Login<'_>]) -> Result<Self> {
-        Self::start_with(&Settings { users, host: None }).await
+        Self::start_with(&Settings { users, ..Settings::default() }).await
     }
 
     /// Starts an empty registry.
@@ -110,16 +127,23 @@ impl Registry {
             let [port] = free_ports()?;
             let address = format!("127.0.0.1:{port}");
             let configuration = home.path().join("configuration.json");
-            fs::write(&configuration, configuration_of(home.path(), &address))
+            let tokens = settings.tokens.zip(settings.host);
+            fs::write(&configuration, configuration_of(home.path(), &address, tokens))
                 .context("cannot write a file")?;
             let arguments = vec!["serve".into(), configuration.into()];
             let daemon = Daemon::new("docker-registry", Path::new("docker-registry"), home.path(), arguments);
             let (gate, name) = match settings.host {
-                Some(host) => (Some(Gate::open(host, &address, home.path()).await?), host.to_owned()),
+                Some(host) => {
+                    let gate = Gate::open(doors(host, &address, settings), home.path()).await?;
+                    (Some(gate), host.to_owned())
+                }
                 None => (None, address.clone()),
             };
             let registry = Self { gate, daemon, name, _janitor: Janitor::watch(home.path())?, home };
-            registry.set_users(settings.users)?;
+            match settings.tokens {
+                Some(tokens) => write_private(&registry.home.path().join("tokens.crt"), &tokens.certificate)?,
+                None => registry.set_users(settings.users)?,
+            }
             registry.daemon.start()?;
             registry.daemon.wait_until(READY_WITHIN, "ask for a login", || asks_for_login(&address)).await?;
             Ok(registry)
@@ -131,6 +155,16 @@ impl Registry {
     #[must_use]
     pub fn address(&self) -> &str {
         &self.name
+    }
+
+    /// What clients in Python want in their environment to reach it by its name.
+    #[must_use]
+    pub fn environment_for_python(&self) -> Vec<(&'static str, String)> {
+        let gate = self.gate.as_ref().map(|gate| {
+            let authority = gate.trust().join(gate::AUTHORITY).display().to_string();
+            [("HTTPS_PROXY", gate.proxy()), ("REQUESTS_CA_BUNDLE", authority)]
+        });
+        gate.into_iter().flatten().collect()
     }
 
     /// The docker config that holds this login for this registry, as a Secret would.
@@ -169,15 +203,21 @@ impl Registry {
     ///
     /// When it fails for another reason than its login: a registry that is gone is not one that refuses.
     pub async fn pull(&self, authfile: &Path, image: &str) -> Result<Pull> {
+        self.pull_from(&self.name, authfile, image).await
+    }
+
+    /// The same by another name, which clients know to mean the host of this registry: `docker.io` is one.
+    pub async fn pull_from(&self, name: &str, authfile: &Path, image: &str) -> Result<Pull> {
         let folder = self.scratch("pulled")?;
         let target = format!("dir:{}", folder.display());
-        let arguments = ["copy".into(), self.trust("src"), self.reference(image), target];
+        let arguments = ["copy".into(), self.trust("src"), format!("docker://{name}/{image}"), target];
         let pull = self.skopeo(&arguments, authfile).await;
         fs::remove_dir_all(folder).context("cannot remove what was pulled")?;
         pull
     }
 
-    /// Replaces the users. It holds for the next request: the registry reads the file anew when it changed.
+    /// Replaces the users, unless a token service knows them. It holds for the next request: the registry reads the
+    /// file anew when it changed.
     pub fn set_users(&self, users: &[Login<'_>]) -> Result<()> {
         // By a rename, so that no request sees half of the file.
         let file = self.scratch_file("htpasswd", &self.htpasswd(users)?)?;
@@ -241,15 +281,39 @@ impl Registry {
     }
 }
 
+/// Whom clients reach by the gate: the registry, with its token service if it has one, and its neighbours.
+fn doors(host: &str, registry: &str, settings: &Settings<'_>) -> Vec<Door> {
+    let elsewhere = settings.tokens.map(|tokens| (tokens.paths, tokens.address.clone()));
+    // Where a token service knows the users, the registry sees none of their logins.
+    let renames = settings.tokens.is_none();
+    let mut doors = vec![Door { host: host.to_owned(), server: registry.to_owned(), elsewhere, renames }];
+    doors.extend(settings.neighbours.iter().map(|(host, server)| Door {
+        host: (*host).to_owned(),
+        server: (*server).to_owned(),
+        elsewhere: None,
+        renames: false,
+    }));
+    doors
+}
+
 /// JSON is YAML, so the registry reads it.
-fn configuration_of(folder: &Path, address: &str) -> String {
+fn configuration_of(folder: &Path, address: &str, tokens: Option<(&TokenService, &str)>) -> String {
+    let auth = match tokens {
+        Some((tokens, host)) => json!({"token": {
+            "realm": format!("https://{host}{}", tokens.paths.first().unwrap_or(&"/")),
+            "service": host,
+            "issuer": tokens.issuer,
+            "rootcertbundle": folder.join("tokens.crt"),
+        }}),
+        None => json!({"htpasswd": {"realm": "imps", "path": folder.join("htpasswd")}}),
+    };
     json!({
         "version": "0.1",
         "log": {"level": "info", "accesslog": {"disabled": true}},
         "storage": {"filesystem": {"rootdirectory": folder.join("storage")}},
         // Relative, because a client may know the registry by another name than the registry does.
         "http": {"addr": address, "secret": fresh_name("secret"), "relativeurls": true},
-        "auth": {"htpasswd": {"realm": "imps", "path": folder.join("htpasswd")}},
+        "auth": auth,
     })
     .to_string()
 }

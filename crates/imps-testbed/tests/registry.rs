@@ -19,7 +19,8 @@ async fn registry_of(host: Option<&str>) -> Option<Registry> {
         skip_or_fail(missing);
         return None;
     }
-    let registry = Registry::start_with(&Settings { users: &[ROBOT], host }).await.unwrap();
+    let registry =
+        Registry::start_with(&Settings { users: &[ROBOT], host, ..Settings::default() }).await.unwrap();
     registry.push_image(IMAGE, ROBOT).await.unwrap();
     Some(registry)
 }

@@ -74,6 +74,9 @@ pub(crate) enum Command {
         --service-account shop/refresher | kubectl apply -f -"
     )]
     Rbac(RbacArgs),
+    /// Move over from a tool that did this before
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
     /// Print the version
     Version,
 }
@@ -90,7 +93,7 @@ pub(crate) struct ControllerArgs {
     ///
     /// For an operator with the roles of `imps rbac --mode namespaced`. Namespaces that an ImagePullSecret selects
     /// beyond these are left out, and its status says so. Not given, all namespaces are served.
-    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace)]
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace_name)]
     pub(crate) namespaces: Vec<NamespaceName>,
     /// Namespace for the leader's Lease; accepted, see --enable-leader-election
     #[arg(long, value_name = "NAMESPACE", default_value = "backyards-system")]
@@ -141,9 +144,9 @@ pub(crate) struct OperationArgs {
     pub(crate) missing_source_grace: u64,
     /// Whose identity may be used for a source Secret without keys; nobody's, when not given
     ///
-    /// With "ambient", whoever may write a source Secret borrows the identity of imps itself: its IAM role for service
-    /// accounts, its EKS Pod Identity, or the instance profile of its node. With "service-account", a source Secret
-    /// can name a ServiceAccount of its own namespace, whose token is then exchanged.
+    /// With "ambient", whoever may write a source Secret borrows the identity of imps itself: the one that the cloud
+    /// gives its pod, or else its node. With "service-account", a source Secret can name a ServiceAccount of its own
+    /// namespace, whose token is then exchanged.
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     pub(crate) keyless: Vec<KeylessKind>,
     /// How much to say: error, warn, info, debug or trace (panic and fatal mean error)
@@ -213,7 +216,7 @@ pub(crate) struct RbacArgs {
     pub(crate) mode: Option<RightsMode>,
     /// The namespaces that the operator serves, for --mode namespaced; can be given more than once
     #[arg(long, visible_alias = "namespace", value_name = "NAMESPACE", value_delimiter = ',',
-          required_if_eq("mode", "namespaced"), value_parser = namespace)]
+          required_if_eq("mode", "namespaced"), value_parser = namespace_name)]
     pub(crate) namespaces: Vec<NamespaceName>,
     /// What ImagePullSecrets may use that are not among the manifests, for --mode cluster
     #[arg(long, value_name = "FEATURE", value_delimiter = ',', requires = "mode")]
@@ -258,8 +261,84 @@ pub(crate) enum Feature {
     ServiceAccounts,
 }
 
-fn namespace(text: &str) -> Result<NamespaceName, String> {
-    if is_dns_label(text) { Ok(text.into()) } else { Err("that is not the name of a namespace".to_owned()) }
+#[derive(Subcommand, Debug)]
+pub(crate) enum MigrateCommand {
+    /// Print what takes the place of registry-creds: sources, ImagePullSecrets, and the steps in their order
+    ///
+    /// Both tools of that name are known: that of UPMC Enterprises, which is also an add-on of Minikube (a Deployment
+    /// or ReplicationController with settings for ECR, GCR, ACR and a private registry), and that of Alex Ellis
+    /// (objects of kind ClusterPullSecret). They are read from manifests or, without -f, from the cluster, and nothing
+    /// is changed.
+    ///
+    /// The YAML begins with comments: what was found, the steps, what cannot be taken over in place, and what will be
+    /// different. The Secrets that pods use keep their names, and imps takes them over with the UID that they have.
+    ///
+    /// Credentials are not printed. A source Secret that needs some is left out; the steps have the command that makes
+    /// it out of what is in the cluster. With --with-credentials such Secrets are printed with all that is in them.
+    #[command(after_help = "Examples:\n  imps migrate registry-creds > migration.yaml\n  \
+        kustomize build registry-creds/ | imps migrate registry-creds -f - > migration.yaml\n  \
+        imps migrate registry-creds -o json | jq .steps")]
+    RegistryCreds(RegistryCredsArgs),
+    /// Check an installation of banzaicloud/imps, and say what changes under this program
+    ///
+    /// Looks at its Deployments with their arguments, the definition of the custom resource, the ImagePullSecrets with
+    /// their sources and targets, refreshers, and whatever else writes the same Secrets; from manifests or, without -f,
+    /// from the cluster. Nothing is changed, no credential is printed, and no token is asked for.
+    ///
+    /// Exit code 0 says that nothing needs attention, 1 that something does, or that it could not be checked.
+    #[command(after_help = "Examples:\n  imps migrate imps\n  imps migrate imps -o json | jq .attention\n  \
+        kubectl get deploy,crd,imps,ns,pods,secrets -A -o yaml | imps migrate imps -f -")]
+    Imps(MigrateImpsArgs),
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct MigrateImpsArgs {
+    /// A manifest, a folder of manifests, or - for standard input; can be given more than once. Without it, the cluster
+    #[arg(short, long = "filename", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Look for Deployments in this namespace only
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
+    pub(crate) namespace: Option<String>,
+    /// For people or for machines
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: OutputFormat,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct RegistryCredsArgs {
+    /// A manifest, a folder of manifests, or - for standard input; can be given more than once. Without it, the cluster
+    #[arg(short, long = "filename", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Where the Deployment or ReplicationController is looked for, and where manifests are that do not say so
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "kube-system", value_parser = namespace)]
+    pub(crate) namespace: String,
+    /// Print the source Secrets with the credentials in them
+    #[arg(long)]
+    pub(crate) with_credentials: bool,
+    /// YAML with comments, or JSON: the objects in .list, the steps in .steps
+    #[arg(short, long, value_name = "FORMAT", default_value = "yaml")]
+    pub(crate) output: ManifestFormat,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ManifestFormat {
+    /// YAML
+    Yaml,
+    /// JSON
+    Json,
+}
+
+/// Reads the name of a namespace.
+fn namespace(text: &str) -> Result<String, String> {
+    if is_dns_label(text) { Ok(text.to_owned()) } else { Err("not the name of a namespace".to_owned()) }
+}
+
+fn namespace_name(text: &str) -> Result<NamespaceName, String> {
+    namespace(text).map(NamespaceName::new)
 }
 
 /// Reads `namespace.name`. The name may have dots of its own, the namespace may not.

@@ -8,6 +8,7 @@ use crate::runtime::output;
 mod controller;
 mod crd;
 mod manifests;
+mod migrate;
 mod plan;
 mod rbac;
 mod refresher;
@@ -23,6 +24,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Plan(args) => plan::run(&args),
         Command::Crd(args) => crd::run(args),
         Command::Rbac(args) => rbac::run(&args),
+        Command::Migrate(command) => migrate::run(command),
         Command::Version => {
             output::print(&format!("imps {}\n", env!("CARGO_PKG_VERSION")))?;
             Ok(ExitCode::SUCCESS)

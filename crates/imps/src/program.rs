@@ -12,14 +12,19 @@ const NAMES: [(&str, &str); 4] = [
     ("imps-refresher", "refresher"),
 ];
 
+/// The subcommand that a program of the original stands for, whatever folder it is called from.
+pub(crate) fn subcommand(program: &str) -> Option<&'static str> {
+    let called = Path::new(program).file_name();
+    let found = NAMES.iter().find(|(name, _)| called == Some(OsStr::new(name)));
+    found.map(|(_, subcommand)| *subcommand)
+}
+
 /// The arguments as if `imps` had been called.
 pub(crate) fn arguments(given: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut given = given.into_iter();
     let name = given.next().unwrap_or_default();
-    let called = Path::new(&name).file_name();
-    let subcommand = NAMES.iter().find(|(name, _)| called == Some(OsStr::new(name)));
-    match subcommand {
-        Some((_, subcommand)) => ["imps".into(), (*subcommand).into()].into_iter().chain(given).collect(),
+    match name.to_str().and_then(subcommand) {
+        Some(subcommand) => ["imps".into(), subcommand.into()].into_iter().chain(given).collect(),
         None => [name].into_iter().chain(given).collect(),
     }
 }

@@ -6,14 +6,21 @@
 
 mod mission {
     pub(crate) mod account;
+    pub(crate) mod acr;
     pub(crate) mod admission;
     pub(crate) mod adoption;
     pub(crate) mod bad_source;
     pub(crate) mod canary;
+    pub(crate) mod cloud;
     pub(crate) mod crd;
     pub(crate) mod definition;
     pub(crate) mod ecr;
+    pub(crate) mod exchanged;
+    pub(crate) mod gcp;
+    pub(crate) mod github;
     pub(crate) mod last_good;
+    pub(crate) mod login;
+    pub(crate) mod migrate;
     pub(crate) mod outage;
     pub(crate) mod permission;
     pub(crate) mod policy;
@@ -28,4 +35,5 @@ mod mission {
     pub(crate) mod status;
     pub(crate) mod target;
     pub(crate) mod wait;
+    pub(crate) mod walkthrough;
 }

@@ -47,6 +47,17 @@ fn an_identity_is_planned_with_the_registries_that_its_token_would_serve() {
 }
 
 #[test]
+fn a_login_is_planned_as_it_stands_and_an_identity_as_exchanged() {
+    let output = imps(&["plan", "-f", "crates/imps/tests/plan/logins.yaml"]);
+    assert_eq!(output.status.code(), Some(1), "two sources are mistakes");
+    golden("logins.txt", &text(&output));
+    assert!(!text(&output).contains("canary"));
+    let roles = imps(&["rbac", "-f", "crates/imps/tests/plan/logins.yaml"]);
+    let tokens = "  resourceNames:\n  - puller\n  resources:\n  - serviceaccounts/token\n";
+    assert!(text(&roles).contains(tokens), "{}", text(&roles));
+}
+
+#[test]
 fn every_kind_of_trouble_is_explained_and_sets_the_exit_code() {
     let output = imps(&["plan", "-f", "crates/imps/tests/plan/everything.yaml"]);
     assert_eq!(output.status.code(), Some(1));

@@ -16,7 +16,7 @@ use super::rig::{FLOORS, HOME, IDENTITIES, Rig, SOURCES, TARGET, docker_config, 
 use super::spread::milliseconds;
 use super::token::Cloud;
 use crate::console::{Console, spoken};
-use crate::lookout::Sighting;
+use crate::lookout::{Lookout, Sighting};
 
 /// The part of the plain workers' rate that imps must reach.
 const SHARE_MIN: f64 = 0.7;
@@ -24,6 +24,8 @@ const SHARE_MIN: f64 = 0.7;
 const STEADY_MAX: f64 = 1.3;
 /// Requests that end a moment after the last Secret was seen are still to be counted.
 const AFTERMATH: Duration = Duration::from_secs(1);
+/// How often a single object is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Editions of plain workers' Secrets from here on are those of renewals.
 const RENEWALS: usize = 100;
@@ -65,6 +67,15 @@ enum Task {
 /// One ImagePullSecret is created: all namespaces get their Secret. Again from the start while the floors are far
 /// apart, whatever the share was.
 pub(super) async fn fill(rig: &mut Rig, console: &mut Console) -> Result<Vec<Finding>> {
+    Ok(filled(rig, console).await?.findings("fill", rig.written(), Others::FILL))
+}
+
+/// The same where each Secret is attached to a ServiceAccount.
+pub(super) async fn attach(rig: &mut Rig, console: &mut Console) -> Result<Vec<Finding>> {
+    Ok(filled(rig, console).await?.findings("attaching", rig.written(), Others::ATTACHING))
+}
+
+async fn filled(rig: &mut Rig, console: &mut Console) -> Result<Comparison> {
     let mut rounds = FLOORS.iter();
     let mut floors = rounds.next().context("there are names for floors")?;
     let comparison = loop {
@@ -75,7 +86,7 @@ pub(super) async fn fill(rig: &mut Rig, console: &mut Console) -> Result<Vec<Fin
         withdraw(rig, console).await?;
     };
     same_size(rig).await?;
-    Ok(comparison.findings("fill", Others::FILL))
+    Ok(comparison)
 }
 
 /// The credentials change: all Secrets are updated in place. Once more while the floors are far apart.
@@ -91,7 +102,7 @@ pub(super) async fn rotate(rig: &mut Rig, console: &mut Console) -> Result<Vec<F
         console.line("  the floors are far apart, so something else used the machine: once more");
     };
     let kept = rig.targets.uids() == uids;
-    let mut findings = comparison.findings("rotation", Others::ROTATION);
+    let mut findings = comparison.findings("rotation", &["secrets"], Others::ROTATION);
     findings.push(Finding {
         key: "rotation_uids",
         what: "rotation: objects".into(),
@@ -117,7 +128,7 @@ pub(super) async fn renew(rig: &mut Rig, cloud: &Cloud, console: &mut Console) -
             continue;
         }
         same_size(rig).await?;
-        let mut findings = comparison.findings("renewal", Others::RENEWAL);
+        let mut findings = comparison.findings("renewal", &["secrets"], Others::RENEWAL);
         findings.push(Finding {
             key: "renewal_requests",
             what: "renewal: requests for a token".into(),
@@ -154,21 +165,31 @@ async fn compare(rig: &mut Rig, console: &mut Console, task: Task, names: &[&str
     Ok(Comparison { imps, floors: [before, after], account, cpu })
 }
 
-async fn create_grant(rig: &Rig) -> Result<Pass> {
-    let newest = rig.targets.newest();
-    manifest::apply(&rig.admin, &[Rig::grant()]).await?;
-    pass(rig, rig.namespaces.len(), move |sighting| sighting.stands && sighting.version > newest).await
+/// The ImagePullSecret is created, or edited so that it wants what is there no longer.
+pub(super) async fn create_grant(rig: &Rig) -> Result<Pass> {
+    let seen = rig.last_written();
+    let newest = seen.newest();
+    manifest::apply(&rig.admin, &[rig.grant()]).await?;
+    pass(rig, seen, rig.namespaces.len(), move |sighting| sighting.stands && sighting.version > newest).await
 }
 
-/// Takes everything back, so that it can be filled again.
-async fn withdraw(rig: &Rig, console: &mut Console) -> Result<()> {
-    let newest = rig.targets.newest();
+/// Takes everything back, so that it can be filled again. Returns how long it took until the ImagePullSecret and all
+/// that it gave was gone.
+pub(super) async fn withdraw(rig: &Rig, console: &mut Console) -> Result<Duration> {
+    let (begun, newest) = (Instant::now(), rig.targets.newest());
     let grants = Api::<ImagePullSecret>::all(rig.admin.clone());
     grants.delete(TARGET, &DeleteParams::default()).await.context("cannot delete the ImagePullSecret")?;
-    let gone = pass(rig, rig.namespaces.len(), move |sighting| !sighting.stands && sighting.version > newest);
-    console.line(&format!("  imps takes them all away again in {}", spoken(gone.await?.took)));
+    let is_gone = move |sighting: &Sighting| !sighting.stands && sighting.version > newest;
+    pass(rig, &rig.targets, rig.namespaces.len(), is_gone).await?;
+    // One that is attached somewhere is held by a finalizer.
+    while grants.get_metadata_opt(TARGET).await.context("cannot look for the ImagePullSecret")?.is_some() {
+        anyhow::ensure!(begun.elapsed() < rig.patience(), "the ImagePullSecret is not let go");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let took = begun.elapsed();
+    console.line(&format!("  imps takes them all away again in {}", spoken(took)));
     tokio::time::sleep(AFTERMATH).await;
-    Ok(())
+    Ok(took)
 }
 
 async fn change_source(rig: &Rig, edition: usize) -> Result<Pass> {
@@ -179,7 +200,7 @@ async fn change_source(rig: &Rig, edition: usize) -> Result<Pass> {
     let changed = sources.patch_metadata(SOURCES[0], &PatchParams::default(), &change).await;
     let version = changed.context("cannot change a source")?.resource_version();
     let version: u64 = version.and_then(|text| text.parse().ok()).context("an answer has no version")?;
-    pass(rig, count, move |sighting| sighting.stands && sighting.version > version).await
+    pass(rig, &rig.targets, count, move |sighting| sighting.stands && sighting.version > version).await
 }
 
 /// An edit of the Secret makes imps ask for a token at once.
@@ -190,13 +211,18 @@ async fn change_identity(rig: &Rig, edition: usize) -> Result<Pass> {
     let edit = Patch::Merge(json!({"metadata": {"annotations": {"edition": edition.to_string()}}}));
     let edited = sources.patch_metadata(IDENTITIES[0], &PatchParams::default(), &edit).await;
     edited.context("cannot edit an identity")?;
-    pass(rig, count, move |sighting| sighting.stands && sighting.version > newest).await
+    pass(rig, &rig.targets, count, move |sighting| sighting.stands && sighting.version > newest).await
 }
 
-/// From now until as many Secrets were seen.
-pub(super) async fn pass(rig: &Rig, namespaces: usize, fits: impl Fn(&Sighting) -> bool) -> Result<Pass> {
+/// From now until as many were seen.
+pub(super) async fn pass(
+    rig: &Rig,
+    seen: &Lookout,
+    namespaces: usize,
+    fits: impl Fn(&Sighting) -> bool,
+) -> Result<Pass> {
     let begun = Instant::now();
-    let (first, last) = rig.targets.wait_for(namespaces, rig.patience(), fits).await?;
+    let (first, last) = seen.wait_for(namespaces, rig.patience(), fits).await?;
     let since = |at: Instant| at.saturating_duration_since(begun);
     Ok(Pass { namespaces, took: since(last), first: since(first) })
 }
@@ -249,12 +275,11 @@ impl Comparison {
         before.max(after) <= before.min(after) * STEADY_MAX
     }
 
-    fn findings(&self, what: &'static str, others: Others) -> Vec<Finding> {
+    fn findings(&self, what: &'static str, written: &[&'static str], others: Others) -> Vec<Finding> {
         let floors = self.floors.each_ref().map(Pass::rate);
         let floor = f64::midpoint(floors[0], floors[1]);
         let (count, rate) = (self.imps.namespaces, self.imps.rate());
         let share = rate / floor;
-        let (writes, most) = (self.account.secret_writes(), self.account.secret_writes_max());
         let requests = self.account.json();
         let steady = self.is_steady();
         vec![
@@ -272,15 +297,32 @@ impl Comparison {
                     "imps_cpu_seconds": self.cpu.as_secs_f64(),
                 }),
             },
-            Finding {
-                key: others.writes_key,
-                what: format!("{what}: writes of Secrets"),
-                imps: format!("{writes}, at most {most} in one namespace"),
-                bar: format!("{count}, one in each"),
-                verdict: Verdict::of(writes == count && most == 1),
-                others: "",
-                figures: json!({"writes": writes, "most_per_namespace": most}),
-            },
+            writes(others.writes_key, what, &self.account, written, count),
         ]
+    }
+}
+
+/// What was written in each namespace: one of each of these resources, and no more.
+pub(super) fn writes(
+    key: &'static str,
+    what: &str,
+    account: &Account,
+    written: &[&'static str],
+    count: usize,
+) -> Finding {
+    let counted = written.iter().map(|resource| (*resource, account.writes_of(resource)));
+    let told =
+        counted.clone().map(|(_, (writes, most))| format!("{writes}, at most {most} in one namespace"));
+    let figures = counted.clone().map(|(name, (writes, most))| {
+        (name.to_owned(), json!({"writes": writes, "most_per_namespace": most}))
+    });
+    Finding {
+        key,
+        what: format!("{what}: writes of {}", written.join("; ")),
+        imps: told.collect::<Vec<_>>().join("; "),
+        bar: format!("{count}, one in each"),
+        verdict: Verdict::of(counted.clone().all(|(_, found)| found == (count, 1))),
+        others: "",
+        figures: json!({"written": figures.collect::<serde_json::Map<_, _>>(), "requests": account.json()}),
     }
 }

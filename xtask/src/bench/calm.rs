@@ -12,7 +12,7 @@ use super::spread::milliseconds;
 use crate::console::{Console, spoken};
 
 /// The last status is written within this time after the last change.
-const SETTLE: Duration = Duration::from_secs(3);
+pub(super) const SETTLE: Duration = Duration::from_secs(3);
 /// A restart that writes does so as soon as it has read everything.
 const AFTER_RESTART: Duration = Duration::from_secs(5);
 
@@ -36,19 +36,19 @@ pub(super) async fn silence(rig: &mut Rig, span: Duration, console: &mut Console
         others: "",
         figures: json!({"seconds": span.as_secs_f64(), "cpu_percent": percent, "requests": account.json()}),
     };
-    Ok(vec![idle, resources(&usage)])
+    Ok(vec![idle, resources(&usage, "resources", "memory now, at most; processor so far")])
 }
 
 /// What it took in all so far.
-fn resources(usage: &Usage) -> Finding {
+pub(super) fn resources(usage: &Usage, key: &'static str, what: &str) -> Finding {
     let mib = |kib: u64| kib / 1024;
     Finding {
-        key: "resources",
-        what: "memory now, at most; processor so far".into(),
+        key,
+        what: what.into(),
         imps: format!("{}, {} MiB; {}", mib(usage.resident_kib), mib(usage.peak_kib), spoken(usage.cpu)),
         bar: "–".into(),
         verdict: Verdict::Told,
-        others: Others::MEMORY,
+        others: if key == "resources" { Others::MEMORY } else { "" },
         figures: json!({
             "resident_kib": usage.resident_kib, "peak_kib": usage.peak_kib,
             "cpu_seconds": usage.cpu.as_secs_f64(),
@@ -57,7 +57,12 @@ fn resources(usage: &Usage) -> Finding {
 }
 
 /// The operator starts anew on the filled cluster, and finds everything as it should be.
-pub(super) async fn restart(rig: &mut Rig, console: &mut Console) -> Result<Vec<Finding>> {
+pub(super) async fn restart(
+    rig: &mut Rig,
+    key: &'static str,
+    what: &str,
+    console: &mut Console,
+) -> Result<Vec<Finding>> {
     console.begin("imps is restarted");
     rig.imps.terminate().await?;
     rig.ledger.skip()?;
@@ -70,8 +75,8 @@ pub(super) async fn restart(rig: &mut Rig, console: &mut Console) -> Result<Vec<
     let account = rig.ledger.since()?;
     let mib = usage.resident_kib / 1024;
     Ok(vec![Finding {
-        key: "restart",
-        what: "restart: until ready; writes".into(),
+        key,
+        what: format!("{what}: until ready; writes"),
         imps: format!("{:.0} ms; {}; {mib} MiB", milliseconds(took), account.writes()),
         bar: "0 writes".into(),
         verdict: Verdict::of(account.writes() == 0),

@@ -23,8 +23,8 @@ pub(super) struct Ledger {
 #[derive(Default, Debug)]
 pub(super) struct Account {
     counts: BTreeMap<(String, String), usize>,
-    /// Writes of Secrets by namespace.
-    secrets: BTreeMap<String, usize>,
+    /// Writes by resource and namespace.
+    places: BTreeMap<String, BTreeMap<String, usize>>,
 }
 
 #[derive(Deserialize)]
@@ -95,13 +95,13 @@ impl Account {
             return;
         }
         let object = line.object_ref.unwrap_or_default();
-        if object.resource == "secrets" && WRITES.contains(&line.verb.as_str()) {
-            *self.secrets.entry(object.namespace).or_default() += 1;
-        }
         let resource = match object.subresource.as_str() {
             "" => object.resource,
             part => format!("{}/{part}", object.resource),
         };
+        if WRITES.contains(&line.verb.as_str()) {
+            *self.places.entry(resource.clone()).or_default().entry(object.namespace).or_default() += 1;
+        }
         *self.counts.entry((line.verb, resource)).or_default() += 1;
     }
 
@@ -115,14 +115,10 @@ impl Account {
         self.sum(|verb| verb == "list")
     }
 
-    /// Writes of Secrets.
-    pub(super) fn secret_writes(&self) -> usize {
-        self.secrets.values().sum()
-    }
-
-    /// The most writes of Secrets in one namespace.
-    pub(super) fn secret_writes_max(&self) -> usize {
-        self.secrets.values().copied().max().unwrap_or_default()
+    /// Writes of one resource: in all, and the most in one namespace.
+    pub(super) fn writes_of(&self, resource: &str) -> (usize, usize) {
+        let places = self.places.get(resource).into_iter().flat_map(BTreeMap::values);
+        places.fold((0, 0), |(sum, most), count| (sum + count, most.max(*count)))
     }
 
     fn sum(&self, of: impl Fn(&str) -> bool) -> usize {
@@ -144,17 +140,27 @@ mod tests {
     #[test]
     fn an_account_counts_the_answers_of_one_identity() {
         let mut account = Account::default();
-        let mut enter = |stage: &str, verb: &str, user: &str, resource: &str| {
+        let mut enter_in = |namespace: &str, stage: &str, verb: &str, user: &str, resource: &str| {
             let line = json!({"stage": stage, "verb": verb, "user": {"username": user},
-                "objectRef": {"resource": resource, "namespace": "n"}});
+                "objectRef": {"resource": resource, "namespace": namespace}});
             account.enter(serde_json::from_value(line).expect("a line"), "imps");
         };
+        enter_in("m", "ResponseComplete", "patch", "imps", "serviceaccounts");
+        enter_in("m", "ResponseComplete", "patch", "imps", "serviceaccounts");
+        let mut enter = |stage: &str, verb: &str, user: &str, resource: &str| {
+            enter_in("n", stage, verb, user, resource);
+        };
+        enter("ResponseComplete", "patch", "imps", "serviceaccounts");
         enter("ResponseComplete", "patch", "imps", "secrets");
         enter("ResponseComplete", "patch", "other", "secrets");
         enter("ResponseStarted", "watch", "imps", "pods");
         enter("ResponseComplete", "watch", "imps", "pods");
         enter("ResponseComplete", "list", "imps", "pods");
-        assert_eq!((account.writes(), account.lists(), account.secret_writes()), (1, 1, 1));
-        assert_eq!(account.json(), json!({"patch secrets": 1, "watch pods": 1, "list pods": 1}));
+        assert_eq!((account.writes(), account.lists()), (4, 1));
+        assert_eq!([account.writes_of("secrets"), account.writes_of("serviceaccounts")], [(1, 1), (3, 2)]);
+        assert_eq!(
+            account.json(),
+            json!({"patch secrets": 1, "patch serviceaccounts": 3, "watch pods": 1, "list pods": 1})
+        );
     }
 }

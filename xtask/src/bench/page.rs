@@ -16,6 +16,7 @@ impl Others {
     pub(super) const FILL: Self =
         Self { share: "share 0.10, tuned 0.24; original: 0.02", writes_key: "fill_writes" };
     pub(super) const ROTATION: Self = Self { share: "share 0.12", writes_key: "rotation_writes" };
+    pub(super) const ATTACHING: Self = Self { share: "", writes_key: "attaching_writes" };
     pub(super) const RENEWAL: Self = Self { share: "", writes_key: "renewal_writes" };
     pub(super) const NEW: &'static str = "40 ms; original: 9–27 s";
     pub(super) const REPAIR: &'static str = "20 ms; original: 300 s";

@@ -72,8 +72,10 @@ async fn first_token(rig: &Rig, cloud: &Cloud, console: &mut Console) -> Result<
     console.begin("an identity of the emulated AWS is added to the sources");
     let (count, newest) = (rig.targets.uids().len(), rig.targets.newest());
     let source = cloud.source(IDENTITIES[0], "eu-west-1", &cloud.wire);
-    manifest::apply(&rig.admin, &[source, Rig::grant_with(&IDENTITIES[..1])]).await?;
-    let pass = bulk::pass(rig, count, move |sighting| sighting.stands && sighting.version > newest).await?;
+    manifest::apply(&rig.admin, &[source, rig.grant_with(&IDENTITIES[..1])]).await?;
+    let pass =
+        bulk::pass(rig, &rig.targets, count, move |sighting| sighting.stands && sighting.version > newest)
+            .await?;
     console.line(&format!("  {}", spoken(pass.took)));
     let requests = cloud.requests();
     Ok(Finding {
@@ -92,7 +94,7 @@ async fn hang(rig: &mut Rig, cloud: &Cloud, count: usize, console: &mut Console)
     console.begin(&format!("{count} more namespaces, one after the other, and as many while a source hangs"));
     let without = Spread::of(single::add(rig, "bench-calm", count).await?);
     let source = cloud.source(IDENTITIES[1], "us-east-1", &cloud.hanging);
-    manifest::apply(&rig.admin, &[source, Rig::grant_with(&IDENTITIES)]).await?;
+    manifest::apply(&rig.admin, &[source, rig.grant_with(&IDENTITIES)]).await?;
     tokio::time::sleep(FIRST_PATIENCE).await;
     let with = Spread::of(single::add(rig, "bench-hang", count).await?);
     anyhow::ensure!(cloud.hanging.count(OPERATION) > 0, "nobody asked the endpoint that hangs");

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use imps_api::keys;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::lookout::Lookout;
+use crate::lookout::{Lookout, Sighting};
 
 /// Where an API server's rate no longer grows; imps has as many.
 pub(super) const WORKERS: usize = 16;
@@ -21,31 +21,63 @@ pub(super) const WORKERS: usize = 16;
 pub(super) struct Workers {
     client: Client,
     namespaces: Vec<String>,
+    /// The ServiceAccount to which each Secret is attached, if it is.
+    account: Option<&'static str>,
 }
 
 impl Workers {
-    pub(super) fn new(client: Client, namespaces: Vec<String>) -> Self {
-        Self { client, namespaces }
+    pub(super) fn new(client: Client, namespaces: Vec<String>, account: Option<&'static str>) -> Self {
+        Self { client, namespaces, account }
     }
 
     /// Writes one Secret into each namespace by server-side apply, as imps does: a create without force, an update
-    /// with the UID and force; answers as metadata. Returns how long it took until a watch had seen the last one.
+    /// with the UID and force; answers as metadata. Where they are to be attached, a patch of the ServiceAccount in
+    /// the version that was seen follows. Returns how long it took until a watch had seen the last one.
     pub(super) async fn fill(&self, name: &str, config: &str, patience: Duration) -> Result<Duration> {
-        let lookout = Lookout::over(self.client.clone(), name).await?;
-        let uids = Arc::new(lookout.uids());
-        let newest = lookout.newest();
+        let secrets = Lookout::over(self.client.clone(), name).await?;
+        let accounts = match self.account {
+            Some(account) => Some(Lookout::over_accounts(self.client.clone(), account, name).await?),
+            None => None,
+        };
+        let uids = Arc::new(secrets.uids());
+        let last_written = accounts.as_ref().unwrap_or(&secrets);
+        let newest = last_written.newest();
         let data = Arc::new(encoded(config));
         let begun = Instant::now();
         spread_over(&self.namespaces, |namespace| {
-            let secrets = Api::<Secret>::namespaced(self.client.clone(), &namespace);
+            let client = self.client.clone();
             let (uids, data, name) = (uids.clone(), data.clone(), name.to_owned());
-            async move { write(&secrets, &namespace, &name, &data, &uids).await }
+            let seen = accounts.as_ref().and_then(|accounts| accounts.last(&namespace));
+            let account = self.account.zip(seen.map(|seen| seen.version));
+            async move {
+                let secrets = Api::<Secret>::namespaced(client.clone(), &namespace);
+                write(&secrets, &namespace, &name, &data, &uids).await?;
+                match account {
+                    Some((account, version)) => attach(client, &namespace, account, version, &name).await,
+                    None => Ok(()),
+                }
+            }
         })
         .await?;
-        let count = self.namespaces.len();
-        let (_, last) = lookout.wait_for(count, patience, |sighting| sighting.version > newest).await?;
+        let fits = |sighting: &Sighting| sighting.stands && sighting.version > newest;
+        let (_, last) = last_written.wait_for(self.namespaces.len(), patience, fits).await?;
         Ok(last - begun)
     }
+}
+
+/// Lets a ServiceAccount name this Secret and no other.
+async fn attach(client: Client, namespace: &str, account: &str, version: u64, name: &str) -> Result<()> {
+    let accounts = Api::<ServiceAccount>::namespaced(client, namespace);
+    let patch = json!([
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": version.to_string()},
+        {"op": "add", "path": "/imagePullSecrets", "value": [{"name": name}]},
+    ]);
+    let patch = serde_json::from_value(patch).context("a patch is not one")?;
+    let params =
+        PatchParams { field_manager: Some(keys::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let patched = accounts.patch_metadata(account, &params, &Patch::Json::<()>(patch)).await;
+    patched.context("a plain worker cannot attach")?;
+    Ok(())
 }
 
 async fn write(

@@ -10,11 +10,12 @@ use crate::remit::Single;
 
 /// What a user of `ImagePullSecret`s and a user of the command line call the same thing. The core explains itself to
 /// the former.
-const WORDS: [(&str, &str); 5] = [
+const WORDS: [(&str, &str); 6] = [
     ("spec.registry.credentials", "--source-secret"),
     ("spec.target.secret.name", "--target-secret"),
     ("status.sources", "what is said of the sources"),
     ("split the ImagePullSecret in two", "run a second refresher with another --target-secret"),
+    (", let it be taken over with spec.target.secret.adopt", ""),
     ("that imps did not make", "that this refresher did not make"),
 ];
 

@@ -190,6 +190,14 @@ impl Room {
         (!grant.suspended).then(|| !grant.accounts.is_empty() || !self.record.account_names.is_empty())
     }
 
+    /// Whether our finalizer has to be put on or taken off, or has to go when nothing is left of a grant that leaves.
+    pub(super) fn is_unsettled(&self) -> bool {
+        match self.wants_hold() {
+            Some(wanted) => wanted != self.is_held(),
+            None => self.is_leaving() && self.is_held(),
+        }
+    }
+
     /// Why it cannot be held.
     pub fn hold_fault(&self) -> Option<&Fault> {
         self.hold_fault.as_ref()

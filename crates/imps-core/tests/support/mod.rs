@@ -18,12 +18,13 @@ use imps_core::dockerconfig::{self, Format};
 use imps_core::exchange::{ExchangeFault, ExchangeFaultClass, ExchangeKey, Flaw, Issued, Order};
 use imps_core::grant::{Grant, Identity, PodTerm, Template};
 use imps_core::holding::{Sighting, TARGET_TYPE, Version};
+use imps_core::keyring::Keyring;
 use imps_core::name::{AccountRef, NamespaceName, SecretName, SecretRef, Uid};
 use imps_core::plan::{Action, Because, Plan, Step};
 use imps_core::reason::{Fault, FaultClass};
 use imps_core::registry::RegistryKey;
 use imps_core::selector::{NamePattern, Selector, Tags};
-use imps_core::source::Document;
+use imps_core::source::{Document, Offer};
 use imps_core::standing::Standing;
 use imps_core::token::Token;
 use imps_core::world::{Ask, Extent, Fact, GrantFact, Lived, Namespace, Record, Stream, Tenure, Terms};
@@ -64,6 +65,9 @@ pub enum SourceText {
 
 /// The type of a Secret with an identity.
 pub const IDENTITY: &str = "test/identity";
+
+/// The type of a Secret with logins that a provider reads, written like `REGISTRY=USER REGISTRY=USER`.
+pub const LOGINS: &str = "test/logins";
 
 /// How a token endpoint behaves.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -121,14 +125,26 @@ fn terms(since_start: Duration, served: Option<BTreeSet<NamespaceName>>) -> Term
     Terms {
         served,
         missing_source_grace: GRACE,
-        read_order,
+        read_offer,
         wall_clock: WALL_CLOCK + since_start.as_secs_f64(),
         ..Terms::default()
     }
 }
 
 /// A provider as the core sees one.
-fn read_order(_: &SecretRef, document: &Document) -> Option<Result<Order, Flaw>> {
+fn read_offer(_: &SecretRef, document: &Document) -> Option<Result<Offer, Flaw>> {
+    if document.secret_type == LOGINS {
+        let text = std::str::from_utf8(&document.data[".dockerconfigjson"]).unwrap();
+        let login = |word: &str| {
+            let (registry, user) = word.split_once('=')?;
+            let credential = Credential { username: user.to_owned(), password: Token::new("of a login") };
+            Some((RegistryKey::parse(registry).unwrap(), credential))
+        };
+        let keyring = text.split(' ').map(login).collect::<Option<Keyring>>();
+        return Some(
+            keyring.map(Offer::Login).ok_or(Flaw { key: "login", problem: "is missing; put it in" }),
+        );
+    }
     if document.secret_type != IDENTITY {
         return None;
     }
@@ -137,13 +153,13 @@ fn read_order(_: &SecretRef, document: &Document) -> Option<Result<Order, Flaw>>
         return Some(Err(Flaw { key: "identity", problem: "is missing; put it in" }));
     };
     let registries = text("registries").unwrap().split(',').map(|name| RegistryKey::parse(name).unwrap());
-    Some(Ok(Order {
+    Some(Ok(Offer::Exchange(Order {
         provider: "test",
         key: ExchangeKey::of([name.as_bytes()]),
         registries: registries.collect(),
         lane: "test".to_owned(),
         keyless: None,
-    }))
+    })))
 }
 
 impl Default for Stage {

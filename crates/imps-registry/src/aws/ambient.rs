@@ -18,9 +18,9 @@ use aws_sdk_ecr::config::{Credentials, ProvideCredentials};
 use imps_core::exchange::ExchangeFault;
 use imps_core::token::Token;
 
-use super::fault::{denied, unreachable_because};
 use super::session::{Dialogue, Session};
-use super::wire::our_time;
+use crate::clock::our_time;
+use crate::fault::{denied, unreachable_because};
 
 /// Where there is no instance to ask, nobody answers, and that has to be found out soon.
 const INSTANCE_PATIENCE: Duration = Duration::from_secs(4);

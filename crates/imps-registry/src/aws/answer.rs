@@ -10,6 +10,8 @@ use imps_core::exchange::Issued;
 use imps_core::token::Token;
 use zeroize::Zeroizing;
 
+use crate::clock::rest;
+
 /// Real ones have 2 to 4 KiB, and every namespace gets a copy.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
 
@@ -27,8 +29,7 @@ pub(crate) fn issued(
 
 /// How long it is until then; none when that is over.
 pub(super) fn until(end: DateTime, now: Duration) -> Option<Duration> {
-    let end = Duration::new(u64::try_from(end.secs()).ok()?, end.subsec_nanos());
-    end.checked_sub(now).filter(|rest| !rest.is_zero())
+    rest(Duration::new(u64::try_from(end.secs()).ok()?, end.subsec_nanos()), now)
 }
 
 /// The login inside: `USER:PASSWORD` in base64.

@@ -5,20 +5,18 @@ use std::error::Error;
 use std::time::Duration;
 
 use aws_sdk_ecr::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_ecr::primitives::{DateTime, DateTimeFormat};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use imps_core::exchange::{ExchangeFault, ExchangeFaultClass};
 
-use super::answer::until;
-use super::wire::{Endless, our_time};
+use super::wire::Endless;
+use crate::clock;
+use crate::fault::unreachable_because;
 use crate::outside::{Limits, in_words};
 
 /// Longer ones are no codes.
 const CODE_CHARS_MAX: usize = 100;
 /// Where a code is looked for in a body.
 const BODY_BYTES_READ: usize = 64 * 1024;
-/// Nobody has to wait longer for a server, whatever it says.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// What was asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,26 +98,6 @@ pub(crate) fn nonsense(call: Call) -> ExchangeFault {
             call.right(),
             call.endpoint_key()
         ),
-        retry_after: None,
-    }
-}
-
-/// An identity or a right that is missing before anybody was asked.
-pub(super) fn denied(code: &str, advice: &str) -> ExchangeFault {
-    ExchangeFault {
-        class: ExchangeFaultClass::Denied,
-        code: code.into(),
-        advice: advice.into(),
-        retry_after: None,
-    }
-}
-
-/// Nobody there, or nobody well.
-pub(super) fn unreachable_because(code: impl Into<String>, advice: impl Into<String>) -> ExchangeFault {
-    ExchangeFault {
-        class: ExchangeFaultClass::Unreachable,
-        code: code.into(),
-        advice: advice.into(),
         retry_after: None,
     }
 }
@@ -309,18 +287,9 @@ fn code_in_xml(body: &[u8]) -> Option<&str> {
     str::from_utf8(&body[begin..end]).ok()
 }
 
-/// When the server wants to be asked again: seconds or a date.
+/// When the server wants to be asked again.
 fn retry_after(raw: &HttpResponse) -> Option<Duration> {
-    let text = raw.headers().get("retry-after")?.trim();
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = |text: &str| DateTime::from_str(text, DateTimeFormat::HttpDate).ok();
-            let now = raw.headers().get("date").and_then(date).and_then(|now| u64::try_from(now.secs()).ok());
-            until(date(text)?, now.map_or_else(our_time, Duration::from_secs))?
-        }
-    };
-    Some(wait.min(RETRY_AFTER_MAX)).filter(|wait| !wait.is_zero())
+    clock::retry_after(raw.headers().get("retry-after"), raw.headers().get("date"))
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 //! else has to doubt them, and complaints about them name the key and the remedy and quote nothing.
 
 use imps_core::exchange::{ExchangeKey, Flaw, Keyless};
-use imps_core::name::{SecretRef, is_dns_subdomain};
+use imps_core::name::SecretRef;
 use imps_core::source::Document;
 
-use super::endpoint::Endpoint;
-use super::partition::{Partition, is_region};
+use super::partition::{Partition, is_amazons, is_region};
 use crate::DataKey;
+use crate::endpoint::Endpoint;
+use crate::fields::{Fields, LIST_MAX, SERVICE_ACCOUNT_NAME, key};
 
 /// Names the account, or says `public`.
 pub(crate) const ACCOUNT_ID: &str = "accountID";
@@ -21,7 +22,6 @@ const ROLE_ARN: &str = "roleArn";
 const EXTERNAL_ID: &str = "externalID";
 const ROLE_SESSION_NAME: &str = "roleSessionName";
 const DURATION_SECONDS: &str = "durationSeconds";
-const SERVICE_ACCOUNT_NAME: &str = "serviceAccountName";
 const FIPS: &str = "fips";
 const DUAL_STACK: &str = "dualStack";
 const ENDPOINT: &str = "endpoint";
@@ -59,18 +59,12 @@ pub(crate) const DATA_KEYS: &[DataKey] = &[
     key(STS_ENDPOINT, false, "address of the STS API, likewise"),
 ];
 
-const fn key(name: &'static str, required: bool, meaning: &'static str) -> DataKey {
-    DataKey { name, required, meaning }
-}
-
 /// Name of sessions unless the Secret gives another.
 const SESSION_NAME: &str = "imps";
 
 /// Longer chains are mistakes, and each role is a request.
 const ROLES_MAX: usize = 4;
 
-/// Bytes of a value that lists things.
-const LIST_MAX: usize = 16 * 1024;
 /// Bytes of a session token; Amazon sets no limit and today's are below 2 KiB.
 const SESSION_TOKEN_MAX: usize = 16 * 1024;
 
@@ -100,75 +94,6 @@ pub(crate) fn is_for(service: Service, document: &Document) -> bool {
     let account = document.data.get(ACCOUNT_ID);
     let public = account.is_some_and(|account| account.trim_ascii() == PUBLIC.as_bytes());
     public == (service == Service::EcrPublic)
-}
-
-/// The values of a Secret.
-pub(crate) struct Fields<'a>(&'a Document);
-
-impl<'a> Fields<'a> {
-    /// Those of this one.
-    pub(crate) fn of(document: &'a Document) -> Self {
-        Self(document)
-    }
-
-    /// Whether the key is there at all, empty or not.
-    fn has(&self, key: &str) -> bool {
-        self.0.data.contains_key(key)
-    }
-
-    /// The value without the white space around it. Nothing but white space is as good as no key, which templates
-    /// leave behind.
-    fn trimmed(&self, key: &'static str, max: usize) -> Result<Option<&'a str>, Flaw> {
-        debug_assert!(DATA_KEYS.iter().any(|known| known.name == key), "{key} is not documented");
-        let Some(bytes) = self.0.data.get(key) else { return Ok(None) };
-        // So much white space around it is forgiven.
-        if bytes.len() > max + 64 {
-            return Err(Flaw { key, problem: "is longer than such a value can be" });
-        }
-        let plain = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
-        match str::from_utf8(bytes) {
-            Ok(text) if bytes.iter().all(plain) => {
-                Ok(Some(text.trim_ascii()).filter(|text| !text.is_empty()))
-            }
-            _ => Err(Flaw {
-                key,
-                problem: "holds characters that such a value cannot have; look for a second base64 or a file format",
-            }),
-        }
-    }
-
-    /// A value that is one word.
-    pub(crate) fn word(&self, key: &'static str, max: usize) -> Result<Option<&'a str>, Flaw> {
-        match self.trimmed(key, max)? {
-            Some(text) if text.len() > max => {
-                Err(Flaw { key, problem: "is longer than such a value can be" })
-            }
-            Some(text) if text.contains(|c: char| c.is_ascii_whitespace()) => {
-                Err(Flaw { key, problem: "has white space inside; give one value" })
-            }
-            word => Ok(word),
-        }
-    }
-
-    /// A value that lists words, separated by commas and white space.
-    pub(crate) fn list(&self, key: &'static str) -> Result<Vec<&'a str>, Flaw> {
-        let text = self.trimmed(key, LIST_MAX)?.unwrap_or_default();
-        let separator = |c: char| c == ',' || c.is_ascii_whitespace();
-        Ok(text.split(separator).filter(|word| !word.is_empty()).collect())
-    }
-
-    fn switch(&self, key: &'static str) -> Result<bool, Flaw> {
-        match self.word(key, 8)? {
-            None => Ok(false),
-            Some(word) if word.eq_ignore_ascii_case("false") => Ok(false),
-            Some(word) if word.eq_ignore_ascii_case("true") => Ok(true),
-            Some(_) => Err(Flaw { key, problem: "is neither \"true\" nor \"false\"" }),
-        }
-    }
-
-    fn endpoint(&self, key: &'static str) -> Result<Option<Endpoint>, Flaw> {
-        self.word(key, 512)?.map(|text| Endpoint::read(key, text)).transpose()
-    }
 }
 
 /// Who asks.
@@ -280,7 +205,7 @@ impl<'a> Login<'a> {
         let problem = "is no address of that API in the region; an identity that does not stand in the Secret is shown \
                        to Amazon alone: remove it, or give the keys of an identity";
         let trusted = |endpoint: &Option<Endpoint>, services: &[&str], region: &str| {
-            endpoint.as_ref().is_none_or(|endpoint| endpoint.is_trusted(services, region))
+            endpoint.as_ref().is_none_or(|endpoint| is_amazons(endpoint, services, region))
         };
         if !trusted(&self.endpoint, self.service.labels(), self.region) {
             return Err(Flaw { key: ENDPOINT, problem });
@@ -352,7 +277,7 @@ fn identity<'a>(at: &'a SecretRef, fields: &Fields<'a>) -> Result<Identity<'a>, 
     let id = fields.word(ACCESS_KEY_ID, 128)?;
     let secret = fields.word(SECRET_KEY, 256)?;
     let session_token = fields.word(SESSION_TOKEN, SESSION_TOKEN_MAX)?;
-    let service_account = fields.word(SERVICE_ACCOUNT_NAME, 253)?;
+    let service_account = fields.service_account()?;
     // A key without a value is a failure of whoever filled the Secret, and no wish for another identity.
     for (key, value) in [(ACCESS_KEY_ID, id), (SECRET_KEY, secret)] {
         if fields.has(key) && value.is_none() {
@@ -380,10 +305,7 @@ fn identity<'a>(at: &'a SecretRef, fields: &Fields<'a>) -> Result<Identity<'a>, 
         }),
         (None, None) => match service_account {
             None => Ok(Identity::Ambient),
-            Some(name) if is_dns_subdomain(name) => {
-                Ok(Identity::ServiceAccount { namespace: at.namespace.as_str(), name })
-            }
-            Some(_) => Err(Flaw { key: SERVICE_ACCOUNT_NAME, problem: "is no name of a ServiceAccount" }),
+            Some(name) => Ok(Identity::ServiceAccount { namespace: at.namespace.as_str(), name }),
         },
     }
 }

@@ -1,6 +1,8 @@
 //! Where Amazon's partitions keep their APIs and registries. The SDK knows the hosts of APIs; those of registries,
 //! which end up in docker configs, are ours to know.
 
+use crate::endpoint::Endpoint;
+
 /// A part of the cloud with identities and names of its own.
 pub(crate) struct Partition {
     /// As it stands in ARNs.
@@ -148,6 +150,19 @@ pub(crate) fn is_region(text: &str) -> bool {
         && last.bytes().all(|b| b.is_ascii_digit())
 }
 
+/// Whether only Amazon can answer there for one of these services, so that an identity that is not the Secret's own may
+/// be shown to it. The end of the name alone would not do: `*.execute-api.REGION.amazonaws.com` is anybody's.
+pub(super) fn is_amazons(endpoint: &Endpoint, services: &[&str], region: &str) -> bool {
+    let partition = Partition::of(region);
+    let service = [partition.suffix, partition.dual_stack_api].into_iter().find_map(|suffix| {
+        let rest = endpoint.host().strip_suffix(suffix)?.strip_suffix('.')?;
+        let rest = rest.strip_suffix(".vpce").unwrap_or(rest);
+        let rest = rest.strip_suffix(region)?.strip_suffix('.')?;
+        Some(rest.rsplit_once('.').map_or(rest, |(_, last)| last))
+    });
+    endpoint.is_loopback() || service.is_some_and(|service| services.contains(&service))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +250,39 @@ mod tests {
             "eu--1",
         ] {
             assert!(!is_region(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_borrowed_identity_is_shown_to_amazon_and_this_machine_alone() {
+        for (text, region) in [
+            ("https://sts.eu-west-1.amazonaws.com", "eu-west-1"),
+            ("https://sts.eu-west-1.api.aws", "eu-west-1"),
+            ("https://sts-fips.us-east-1.amazonaws.com", "us-east-1"),
+            ("https://vpce-0abc-1.sts.eu-west-1.vpce.amazonaws.com", "eu-west-1"),
+            ("https://sts.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+            ("http://127.0.0.1:1", "eu-west-1"),
+        ] {
+            let endpoint = Endpoint::read("stsEndpoint", text).unwrap();
+            assert!(is_amazons(&endpoint, &["sts", "sts-fips"], region), "{text}");
+        }
+        for text in [
+            "https://evil.example",
+            "https://sts.eu-west-1.amazonaws.com.evil.example",
+            "https://evilsts.eu-west-1.amazonaws.com",
+            "https://stseu-west-1.amazonaws.com",
+            "https://sts.eu-west-1.evilamazonaws.com",
+            "https://abc.execute-api.eu-west-1.amazonaws.com",
+            "https://sts.execute-api.eu-west-1.amazonaws.com",
+            "https://bucket.s3.eu-west-1.amazonaws.com",
+            "https://sts.s3.amazonaws.com",
+            "https://vpce-0.vpce-svc-1.eu-west-1.vpce.amazonaws.com",
+            "https://api.ecr.eu-west-1.amazonaws.com",
+            "https://sts.eu-west-2.amazonaws.com",
+            "https://sts.eu-west-1.amazonaws.com.cn",
+        ] {
+            let endpoint = Endpoint::read("stsEndpoint", text).unwrap();
+            assert!(!is_amazons(&endpoint, &["sts", "sts-fips"], "eu-west-1"), "{text}");
         }
     }
 }

@@ -13,12 +13,12 @@ use imps_core::token::Token;
 
 use super::ambient;
 use super::answer::until;
-use super::endpoint::Endpoint;
 use super::fault::{Call, fault, nonsense};
 use super::login::{Identity, Login, Service};
 use super::policy;
 use super::wire::Wire;
 use crate::Outside;
+use crate::endpoint::Endpoint;
 
 /// Whom the ServiceAccount's token is for.
 const AUDIENCE: &str = "sts.amazonaws.com";

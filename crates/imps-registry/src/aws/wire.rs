@@ -3,9 +3,8 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use aws_sdk_ecr::primitives::{DateTime, DateTimeFormat};
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
@@ -17,8 +16,8 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 
-/// Real answers have a few KiB.
-const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+use crate::clock::{http_date, our_time};
+use crate::wire::ANSWER_BYTES_MAX;
 
 /// The client that all exchanges share. Certificates are read when the first connection is made.
 pub(crate) fn http_client() -> SharedHttpClient {
@@ -45,19 +44,12 @@ impl Wire {
     }
 }
 
-/// Time since the epoch by the clock of this machine.
-pub(super) fn our_time() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
-}
-
 #[derive(Clone, Default, Debug)]
 struct ServerClock(Arc<Mutex<Option<Duration>>>);
 
 impl ServerClock {
     fn note(&self, date: Option<&str>) {
-        let date = date.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
-        let date = date.and_then(|date| u64::try_from(date.secs()).ok()).map(Duration::from_secs);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date.and_then(http_date);
     }
 
     fn last(&self) -> Option<Duration> {

@@ -1,21 +1,31 @@
 //! A source Secret, and a cloud in this process that answers what a test tells it to and remembers what it was asked.
+//! Keys that it signs with are made anew for each test program, so that none lies about.
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 #![allow(clippy::unwrap_used, reason = "a cloud that cannot be made has failed")]
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
-use imps_core::exchange::ExchangeFault;
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use imps_core::credential::Credential;
+use imps_core::exchange::{ExchangeFault, Flaw, Issued, Order};
 use imps_core::name::SecretRef;
-use imps_core::source::Document;
+use imps_core::registry::RegistryKey;
+use imps_core::source::{Document, Offer};
 use imps_core::token::Token;
-use imps_registry::{BoxFuture, ServiceAccountTokens};
+use imps_registry::{BoxFuture, Limits, Outside, ServiceAccountTokens, exchange, read};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use zeroize::Zeroizing;
 
-/// The type of Secret that both providers read.
+/// The type of Secret that both providers of Amazon read.
 pub(crate) const SECRET_TYPE: &str = "banzaicloud.io/aws-ecr-login-config";
 
 /// What the clock of the cloud shows, years from ours.
@@ -28,14 +38,137 @@ pub(crate) fn at() -> SecretRef {
     SecretRef::new("registry-access", "ecr")
 }
 
-/// A Secret with these values.
+/// A Secret of Amazon's type with these values.
 pub(crate) fn document<K: AsRef<str>, V: AsRef<[u8]>>(values: &[(K, V)]) -> Document {
+    typed(SECRET_TYPE, values)
+}
+
+/// A Secret of this type with these values.
+pub(crate) fn typed<K: AsRef<str>, V: AsRef<[u8]>>(secret_type: &str, values: &[(K, V)]) -> Document {
     let entry = |(key, value): &(K, V)| (key.as_ref().to_owned(), Zeroizing::new(value.as_ref().to_vec()));
     Document {
-        secret_type: SECRET_TYPE.into(),
+        secret_type: secret_type.into(),
         data: values.iter().map(entry).collect(),
         ..Document::default()
     }
+}
+
+/// A Secret with some of its values set, or removed where they are none.
+pub(crate) fn changed(mut document: Document, changes: &Changes<'_>) -> Document {
+    for (key, value) in changes {
+        match value {
+            Some(value) => document.data.insert((*key).into(), value.as_bytes().to_vec().into()),
+            None => document.data.remove(*key),
+        };
+    }
+    document
+}
+
+/// A key of `data` with what it is set to.
+pub(crate) type Change<'a> = (&'static str, Option<&'a str>);
+
+/// Several of them.
+pub(crate) type Changes<'a> = [Change<'a>];
+
+/// The order that a Secret without flaw gives.
+pub(crate) fn order(document: &Document) -> Order {
+    order_at(&at(), document)
+}
+
+/// The same, somewhere else.
+pub(crate) fn order_at(at: &SecretRef, document: &Document) -> Order {
+    match read(at, document).expect("the type is known") {
+        Ok(Offer::Exchange(order)) => order,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The logins that a Secret without flaw gives: registry, user name and password.
+pub(crate) fn logins(document: &Document) -> Vec<(String, String, String)> {
+    match read(&at(), document).expect("the type is known") {
+        Ok(Offer::Login(keyring)) => {
+            let text = |(registry, credential): (&RegistryKey, &Credential)| {
+                let password = credential.password.reveal().to_owned();
+                (registry.display_name().to_owned(), credential.username.clone(), password)
+            };
+            keyring.iter().map(text).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The flaw of a Secret that has one. It quotes nothing.
+pub(crate) fn flaw(document: &Document) -> Flaw {
+    let flaw = read(&at(), document).expect("the type is known").expect_err("it has a flaw");
+    assert!(!flaw.to_string().to_lowercase().contains("canary"), "{flaw}");
+    assert!(flaw.problem.len() > 10 && !flaw.problem.contains("  "), "{flaw}");
+    flaw
+}
+
+pub(crate) fn registries(order: &Order) -> Vec<&str> {
+    order.registries.iter().map(|registry| registry.as_str()).collect()
+}
+
+/// Carries out what a Secret asks for, with time enough for a machine that is busy.
+pub(crate) async fn exchanged(document: &Document) -> Result<Issued, ExchangeFault> {
+    // One for all, as certificates are read for each.
+    static OUTSIDE: OnceLock<Outside> = OnceLock::new();
+    let limits = Limits { connect: PATIENCE, answer: PATIENCE, whole: PATIENCE * 3 };
+    let outside = OUTSIDE.get_or_init(|| Outside::new(Arc::new(Tokens::default())).with_limits(limits));
+    exchange(outside, &at(), document).await
+}
+
+/// Long enough for this machine when it is busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// User name, password and seconds.
+pub(crate) fn issued(issued: &Issued) -> (&str, &str, Option<u64>) {
+    let credential = &issued.credential;
+    (&credential.username, credential.password.reveal(), issued.lifetime.map(|life| life.as_secs()))
+}
+
+/// A private key, in both spellings, and its public half.
+pub(crate) struct Key {
+    pub(crate) pkcs8: String,
+    pub(crate) pkcs1: String,
+    public: Vec<u8>,
+}
+
+/// The key of this test program.
+pub(crate) fn rsa() -> &'static Key {
+    static KEY: OnceLock<Key> = OnceLock::new();
+    KEY.get_or_init(|| {
+        let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
+        let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+        let pem = |label: &str, der: &[u8]| {
+            let text = base64::engine::general_purpose::STANDARD.encode(der);
+            let lines: Vec<&str> =
+                text.as_bytes().chunks(64).map(|l| std::str::from_utf8(l).unwrap()).collect();
+            format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+        };
+        Key {
+            pkcs8: pem("PRIVATE KEY", der.as_ref()),
+            // What PKCS #8 has around the key of this size.
+            pkcs1: pem("RSA PRIVATE KEY", &der.as_ref()[26..]),
+            public: pair.public_key().as_ref().to_vec(),
+        }
+    })
+}
+
+/// The header and the claims of a token whose signature is by the key of this test program.
+pub(crate) fn signed(token: &str) -> (Value, Value) {
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &rsa().public);
+    key.verify(signed.as_bytes(), &signature).expect("the signature is good");
+    let (header, claims) = signed.split_once('.').unwrap();
+    let json = |part: &str| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
+    (json(header), json(claims))
+}
+
+/// Claims with a signature that nobody verifies.
+pub(crate) fn claims(claims: &Value) -> String {
+    format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
 }
 
 /// What the cloud was asked.
@@ -113,7 +246,6 @@ impl Reply {
 
 /// A token of ECR that holds this login and ends so many seconds after the cloud's clock.
 pub(crate) fn token(login: &str, seconds: i64) -> Reply {
-    use base64::Engine as _;
     let token = base64::engine::general_purpose::STANDARD.encode(login);
     let end = NOW as i64 + seconds;
     let entry = serde_json::json!({"authorizationToken": token, "expiresAt": end});

@@ -1,8 +1,10 @@
 //! What the emulation has seen and given out.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+
+use crate::cloud::time;
 
 /// A call for keys or for a token.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -56,10 +58,4 @@ pub struct IssuedToken {
     pub account: String,
     /// The region of the registry.
     pub region: String,
-}
-
-/// Seconds since the epoch, with a fraction.
-fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
-    let seconds = Duration::try_from_secs_f64(f64::deserialize(deserializer)?);
-    seconds.map(|seconds| SystemTime::UNIX_EPOCH + seconds).map_err(serde::de::Error::custom)
 }

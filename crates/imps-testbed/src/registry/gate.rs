@@ -1,12 +1,13 @@
-//! The gate of a registry: a host name with TLS, and several passwords of one user at a time.
+//! The gate of a registry: host names with TLS, and several passwords of one user at a time.
 //!
-//! The name is that of a host elsewhere, so the gate is a proxy for HTTPS: a client that is told of it is led to the
-//! registry when it asks for that host, and nowhere when it asks for another.
+//! The names are those of hosts elsewhere, so the gate is a proxy for HTTPS: a client that is told of it is led to the
+//! server behind a [`Door`] when it asks for the host of that, and nowhere when it asks for another.
 //!
 //! At a cloud's registry everybody is the same user, and a new token does not end those before it. The registry here
 //! knows one password for each user; so each login is a user of its own behind the gate. Who is let in is still the
 //! registry's decision.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,21 @@ use super::Login;
 use crate::certificates::ServerIdentity;
 use crate::wire::message::{self, Message};
 
+/// The file with the certificate of the authority that vouches for the names.
+pub(super) const AUTHORITY: &str = "ca.crt";
+
+/// A host and what is behind its name.
+pub(super) struct Door {
+    /// The name.
+    pub(super) host: String,
+    /// Where the server is.
+    pub(super) server: String,
+    /// Paths that another server answers, and where that is.
+    pub(super) elsewhere: Option<(&'static [&'static str], String)>,
+    /// Whether each login is a user of its own at the server.
+    pub(super) renames: bool,
+}
+
 /// A gate that is open. It is closed when this value is dropped.
 pub(super) struct Gate {
     address: SocketAddr,
@@ -35,24 +51,23 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// Opens it for clients that ask for `host`, in front of the registry at this address. What they have to trust
-    /// goes to `folder`.
-    pub(super) async fn open(host: &str, registry: &str, folder: &Path) -> Result<Self> {
-        let identity = ServerIdentity::make(host)?;
+    /// Opens it for clients that ask for the hosts of these doors. What they have to trust goes to `folder`.
+    pub(super) async fn open(doors: Vec<Door>, folder: &Path) -> Result<Self> {
+        let hosts: Vec<&str> = doors.iter().map(|door| door.host.as_str()).collect();
+        let identity = ServerIdentity::make(&hosts)?;
         let trust = folder.join("trust");
         fs::create_dir_all(&trust).context("cannot make a folder")?;
-        fs::write(trust.join("ca.crt"), &identity.authority).context("cannot write a certificate")?;
+        fs::write(trust.join(AUTHORITY), &identity.authority).context("cannot write a certificate")?;
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .and_then(|config| {
                 config.with_no_client_auth().with_single_cert(vec![identity.certificate], identity.key)
             })
-            .context("no TLS for the name of a registry")?;
+            .context("no TLS for the names of hosts")?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port")?;
         let address = listener.local_addr().context("a listener has no address")?;
         let way = Way {
-            authority: format!("{host}:443"),
-            registry: registry.to_owned(),
+            doors: doors.into_iter().map(|door| (format!("{}:443", door.host), door)).collect(),
             tls: TlsAcceptor::from(Arc::new(config)),
         };
         Ok(Self { address, trust, listener: tokio::spawn(listen(listener, Arc::new(way))) })
@@ -63,7 +78,7 @@ impl Gate {
         format!("http://{}", self.address)
     }
 
-    /// The folder with the certificate of the authority that vouches for the name.
+    /// The folder with [`AUTHORITY`].
     pub(super) fn trust(&self) -> &Path {
         &self.trust
     }
@@ -83,9 +98,8 @@ pub(super) fn user_of(login: Login<'_>) -> String {
 }
 
 struct Way {
-    /// What a client asks a proxy for.
-    authority: String,
-    registry: String,
+    /// By what a client asks a proxy for.
+    doors: BTreeMap<String, Door>,
     tls: TlsAcceptor,
 }
 
@@ -105,16 +119,19 @@ async fn listen(listener: TcpListener, way: Arc<Way>) {
 async fn serve(client: TcpStream, way: &Way) -> Result<()> {
     let mut client = BufReader::new(client);
     let request = message::request(&mut client).await?.context("no request")?;
-    if !request.head.starts_with("CONNECT ") || request.second_word() != way.authority {
+    let door = way.doors.get(request.second_word()).filter(|_| request.head.starts_with("CONNECT "));
+    let Some(door) = door else {
         client.write_all(&Message::own("403 Forbidden", &[], b"").bytes()).await?;
         return Ok(client.shutdown().await?);
-    }
+    };
     client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
     ensure!(client.buffer().is_empty(), "a client that does not wait for an answer");
     let mut client = BufReader::new(way.tls.accept(client.into_inner()).await?);
     while let Some(mut request) = message::request(&mut client).await? {
-        request.head = renamed(&request.head);
-        let answer = message::ask(&way.registry, &request).await?;
+        if door.renames {
+            request.head = renamed(&request.head);
+        }
+        let answer = message::ask(door.server_of(request.second_word()), &request).await?;
         client.write_all(&answer.bytes()).await?;
         client.flush().await?;
         if answer.ends_connection() {
@@ -123,6 +140,17 @@ async fn serve(client: TcpStream, way: &Way) -> Result<()> {
     }
     client.shutdown().await?;
     Ok(())
+}
+
+impl Door {
+    /// Where a request for this path and query goes.
+    fn server_of(&self, target: &str) -> &str {
+        let path = target.split('?').next().unwrap_or_default();
+        match &self.elsewhere {
+            Some((paths, server)) if paths.contains(&path) => server,
+            _ => &self.server,
+        }
+    }
 }
 
 /// The head of a request, with the user as it is behind the gate.

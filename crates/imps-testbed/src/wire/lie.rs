@@ -8,6 +8,9 @@ use tokio::io::AsyncWriteExt;
 
 use super::message::Message;
 
+/// What tokens are called that are not in a list.
+const TOKENS: [&str; 4] = ["access_token", "accessToken", "refresh_token", "token"];
+
 /// The last second of the year 9999, in seconds and in words; and one of the year 2000.
 const FAR_FUTURE: (u64, &str) = (253_402_300_799, "9999-12-31T23:59:59Z");
 const PAST: (u64, &str) = (946_684_800, "2000-01-01T00:00:00Z");
@@ -27,9 +30,9 @@ pub enum Lie {
     FarFuture,
     /// It is a page for people.
     NotJson,
-    /// It gives nothing, in a list of the right name.
+    /// It gives nothing: a list of the right name is empty, or there is no token where one should be.
     EmptyList,
-    /// The token is not base64.
+    /// The token is not base64, nor is it one in three parts.
     TokenNotBase64,
     /// The token is base64 of something that is not user and password.
     TokenWithoutColon,
@@ -44,7 +47,7 @@ pub enum Lie {
 
 /// The server's answer with the lie in it. An answer that is a refusal stays as it is.
 pub(super) fn bend(answer: Message, lie: &Lie) -> Message {
-    if answer.second_word() != "200" {
+    if !matches!(answer.second_word(), "200" | "201") {
         return answer;
     }
     let kind = answer.header("content-type").unwrap_or("application/json").to_owned();
@@ -57,7 +60,7 @@ pub(super) fn bend(answer: Message, lie: &Lie) -> Message {
         }
         Err(_) => bend_xml(&String::from_utf8_lossy(&plain), lie).into_bytes(),
     };
-    Message::own("200 OK", &[("Content-Type", &kind)], &body)
+    Message::own(&format!("{} Bent", answer.second_word()), &[("Content-Type", &kind)], &body)
 }
 
 /// Sends the beginning of an answer that has the right shape and nearly no end.
@@ -86,12 +89,18 @@ fn bend_object(fields: &mut Map<String, Value>, lie: &Lie) {
     if *lie == Lie::NoExpiry {
         fields.retain(|name, _| !is_expiry(name));
     }
+    if *lie == Lie::EmptyList {
+        fields.retain(|name, _| !TOKENS.contains(&name.as_str()));
+    }
     for (name, value) in fields {
         match (lie, name.as_str()) {
+            // A number of seconds from now, and those never lie in the past.
+            (Lie::PastExpiry, "expires_in") => *value = if value.is_number() { json!(0) } else { json!("0") },
             (Lie::PastExpiry, name) if is_expiry(name) => *value = instant(value, PAST),
             (Lie::FarFuture, name) if is_expiry(name) => *value = instant(value, FAR_FUTURE),
             (Lie::EmptyList, "authorizationData") => *value = json!([]),
             (Lie::TokenNotBase64, "authorizationToken") => *value = json!("%% not base64 %%"),
+            (Lie::TokenNotBase64, "refresh_token") => *value = json!("opaque"),
             (Lie::TokenWithoutColon, "authorizationToken") => *value = json!(STANDARD.encode("no colon")),
             _ => bend_value(value, lie),
         }
@@ -100,7 +109,12 @@ fn bend_object(fields: &mut Map<String, Value>, lie: &Lie) {
 
 /// In the form in which the server would have said it.
 fn instant(before: &Value, (seconds, words): (u64, &str)) -> Value {
-    if before.is_number() { json!(seconds) } else { json!(words) }
+    let digits = before.as_str().is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match before {
+        Value::Number(_) => json!(seconds),
+        _ if digits => json!(seconds.to_string()),
+        _ => json!(words),
+    }
 }
 
 fn bend_xml(text: &str, lie: &Lie) -> String {
@@ -146,6 +160,9 @@ mod tests {
         assert_eq!(value, json!({"Expiration": FAR_FUTURE.1}));
         bend_value(&mut value, &Lie::NoExpiry);
         assert_eq!(value, json!({}));
+        let mut value = json!({"expires_in": 3599, "expires_on": "1795772420"});
+        bend_value(&mut value, &Lie::PastExpiry);
+        assert_eq!(value, json!({"expires_in": 0, "expires_on": PAST.0.to_string()}));
         assert_eq!(bend_xml("<a><Expiration>x</Expiration></a>", &Lie::NoExpiry), "<a></a>");
     }
 

@@ -25,22 +25,25 @@ use super::manifests::{self, namespace_of, text};
 use crate::args::{OutputFormat, PlanArgs};
 use crate::runtime::output;
 
-mod page;
+pub(super) mod page;
 mod table;
 
 /// Whether an operator is started with `--keyless` does not show in manifests.
 const EVERYBODY: KeylessAllowed = KeylessAllowed { ambient: true, service_accounts: true };
 
 pub(super) fn run(args: &PlanArgs) -> Result<ExitCode, Error> {
-    let objects = manifests::read(&args.filename)?;
-    let manifests = Manifests::sort(&objects)?;
-    let page = manifests.play();
+    let page = page(&manifests::read(&args.filename)?)?;
     let text = match args.output {
         OutputFormat::Table => table::render(&page),
         OutputFormat::Json => format!("{}\n", serde_json::to_string_pretty(&page)?),
     };
     output::print(&text)?;
     Ok(if page.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What an operator would do with these objects.
+pub(super) fn page(objects: &[Value]) -> Result<page::Page, Error> {
+    Ok(Manifests::sort(objects)?.play())
 }
 
 /// How long an operator's token would live; offline it does not matter.
@@ -133,7 +136,7 @@ impl<'a> Manifests<'a> {
     /// ever reported back as carried out, so each is what would be done first.
     fn play(self) -> page::Page {
         let now = Instant::now();
-        let terms = Terms { read_order: imps_registry::read, keyless: EVERYBODY, ..Terms::default() };
+        let terms = Terms { read_offer: imps_registry::read, keyless: EVERYBODY, ..Terms::default() };
         let (mut controller, effects) = Controller::new(terms, None, now);
         let mut plans: BTreeMap<NamespaceName, Plan> = BTreeMap::new();
         let mut pending = effects;

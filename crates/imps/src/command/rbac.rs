@@ -12,7 +12,7 @@ use imps_core::exchange::Keyless;
 use imps_core::grant::Grant;
 use imps_core::name::SecretName;
 use imps_core::selector::NamePattern;
-use imps_core::source::Document;
+use imps_core::source::{Document, Offer};
 use serde_json::{Value, json};
 
 use super::{Error, manifests};
@@ -92,12 +92,11 @@ fn learn(needs: &mut Needs, objects: &[Value]) -> Result<(), Error> {
     for object in objects.iter().filter(|object| manifests::kind(object) == ("", "Secret")) {
         let at = manifests::place(object);
         let document = manifests::secret::<SourceView>(object).map(Document::from);
-        let order =
+        let offer =
             document.filter(|_| needs.sources.contains(&at)).and_then(|d| imps_registry::read(&at, &d));
         // What is wrong with a Secret is for `imps plan` to say.
-        if let Some(Keyless::ServiceAccount(account)) =
-            order.and_then(Result::ok).and_then(|order| order.keyless)
-        {
+        let Some(Ok(Offer::Exchange(order))) = offer else { continue };
+        if let Some(Keyless::ServiceAccount(account)) = order.keyless {
             needs.service_accounts.insert((at.namespace, account));
         }
     }

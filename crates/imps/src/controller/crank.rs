@@ -67,7 +67,7 @@ impl Crank {
         let clock = Clock::now();
         let terms = Terms {
             missing_source_grace: settings.missing_source_grace,
-            read_order: imps_registry::read,
+            read_offer: imps_registry::read,
             keyless: settings.keyless,
             served: settings.served,
             wall_clock: clock.unix_seconds(),
@@ -212,7 +212,7 @@ async fn settle(herald: &Herald, hold: Hold) -> Event {
         let left = hold.left;
         tracing::warn!(
             imagepullsecret = %name, left,
-            "gives up on Secrets that cannot be taken away; Kubernetes deletes them, but ServiceAccounts may go on naming them"
+            "gives up on Secrets that will not go; Kubernetes deletes them, ServiceAccounts may still name them"
         );
     }
     let result = herald.hold(&hold).await;

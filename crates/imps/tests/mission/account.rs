@@ -287,7 +287,8 @@ async fn two_writers_lose_nothing_of_each_other() {
     let api = accounts(&scene.client, &shop);
     let (stop, mut stopped) = tokio::sync::watch::channel(false);
     let other = async {
-        // As OpenShift's controllers and many scripts do: read, append a name of one's own, replace; again on a conflict.
+        // As OpenShift's controllers and many scripts do: read, append a name of one's own, replace; again on a
+        // conflict.
         let mut round = 0;
         let mut conflicts = 0;
         while !*stopped.borrow_and_update() || round < 3 {

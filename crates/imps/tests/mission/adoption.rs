@@ -1,6 +1,8 @@
 //! Secrets that others made and that become ours: only by a clear word, in place, and as the tools that imps replaces
 //! have left them.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use imps_api::keys;
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::read::{docker_config, kubelet_uses, version};
 use super::stage::{Login, Scene};
-use super::wait::eventually;
+use super::wait::{eventually, within};
 
 const ROBOT: Login<'_> = ("robot", "first");
 const NEXT: Login<'_> = ("robot", "second");
@@ -125,8 +127,9 @@ async fn what_a_cluster_pull_secret_owns_outlives_it_once_it_is_taken_over() {
     assert_eq!(taken.owner_references().len(), 2, "the other owner is its own affair");
 
     pull_secrets(&scene).delete(&owner.name_any(), &DeleteParams::default()).await.unwrap();
-    // The garbage collector drops the reference to what is gone, and keeps what has another owner.
-    eventually("the former owner is gone from it", async || {
+    // The garbage collector drops the reference to what is gone, and keeps what has another owner. It looks for kinds
+    // that are new to it every half minute.
+    within(Duration::from_secs(90), "the former owner is gone from it", async || {
         let secret = scene.target(&shop).await.ok_or("the Secret is gone")?;
         assert_eq!(secret.uid(), before.uid());
         if secret.owner_references().len() == 1 { Ok(()) } else { Err("not yet".to_owned()) }

@@ -537,6 +537,24 @@ impl Solo {
         Some(Self::begin(empty, &[]).await)
     }
 
+    /// As [`Solo::open`], on a control plane whose controllers run too: they make the ServiceAccount `default` of each
+    /// namespace, and nobody else's namespaces are there to be selected.
+    pub(crate) async fn open_with_controllers(arguments: &[&str]) -> Option<Self> {
+        static FOURTH: OnceCell<tokio::sync::Mutex<ControlPlane>> = OnceCell::const_new();
+        if !can_play() {
+            return None;
+        }
+        let control = FOURTH.get_or_init(|| async {
+            let options = Options::as_full_as_possible().unwrap();
+            tokio::sync::Mutex::new(ControlPlane::start(options).await.unwrap())
+        });
+        let control = control.await.lock().await;
+        clear(&control).await;
+        let account = Account::fresh();
+        let operator = account.start(control.plane(), arguments).await;
+        Some(Self::with(control, account, operator).await)
+    }
+
     /// Takes the second control plane, with nothing on it that an operator would look at.
     pub(crate) async fn control() -> Option<MutexGuard<'static, ControlPlane>> {
         Some(Self::plane().await?.0)

@@ -14,108 +14,108 @@ use serde::Serialize;
 /// The whole answer.
 #[derive(Serialize, Default)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Page {
+pub(in crate::command) struct Page {
     /// Namespaces that get a Secret, or would.
-    pub(super) targets: Vec<Target>,
+    pub(in crate::command) targets: Vec<Target>,
     /// Secrets that would be deleted.
-    pub(super) removals: Vec<Removal>,
+    pub(in crate::command) removals: Vec<Removal>,
     /// ServiceAccounts that would no longer name a Secret.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) detached: Vec<Detached>,
+    pub(in crate::command) detached: Vec<Detached>,
     /// Namespaces that get nothing, by ImagePullSecret.
-    pub(super) left_out: Vec<LeftOut>,
+    pub(in crate::command) left_out: Vec<LeftOut>,
     /// The sources and what they give.
-    pub(super) sources: Vec<Source>,
+    pub(in crate::command) sources: Vec<Source>,
     /// ImagePullSecrets that cannot be understood.
-    pub(super) rejected: Vec<Remark>,
+    pub(in crate::command) rejected: Vec<Remark>,
     /// What was left out of account.
-    pub(super) remarks: Vec<Remark>,
+    pub(in crate::command) remarks: Vec<Remark>,
     /// Namespaces that no manifest describes, taken to exist without labels.
-    pub(super) assumed: Vec<String>,
+    pub(in crate::command) assumed: Vec<String>,
     /// Kinds that have no part in this, with their number.
-    pub(super) ignored: BTreeMap<String, usize>,
+    pub(in crate::command) ignored: BTreeMap<String, usize>,
     #[serde(skip)]
-    pub(super) payloads_ready: bool,
+    pub(in crate::command) payloads_ready: bool,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Target {
-    pub(super) namespace: String,
-    pub(super) secret: String,
-    pub(super) image_pull_secret: String,
+pub(in crate::command) struct Target {
+    pub(in crate::command) namespace: String,
+    pub(in crate::command) secret: String,
+    pub(in crate::command) image_pull_secret: String,
     /// create, update, or none when it stands as it should or cannot be written.
-    pub(super) action: &'static str,
-    pub(super) rule: String,
-    pub(super) registries: Vec<Registry>,
+    pub(in crate::command) action: &'static str,
+    pub(in crate::command) rule: String,
+    pub(in crate::command) registries: Vec<Registry>,
     /// ServiceAccounts that name it then.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) service_accounts: Vec<String>,
+    pub(in crate::command) service_accounts: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reason: Option<&'static str>,
+    pub(in crate::command) reason: Option<&'static str>,
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) message: String,
+    pub(in crate::command) message: String,
 }
 
 #[derive(Serialize, Clone)]
-pub(super) struct Registry {
-    pub(super) registry: String,
-    pub(super) source: String,
+pub(in crate::command) struct Registry {
+    pub(in crate::command) registry: String,
+    pub(in crate::command) source: String,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Removal {
-    pub(super) namespace: String,
-    pub(super) secret: String,
-    pub(super) because: String,
+pub(in crate::command) struct Removal {
+    pub(in crate::command) namespace: String,
+    pub(in crate::command) secret: String,
+    pub(in crate::command) because: String,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Detached {
-    pub(super) namespace: String,
-    pub(super) service_account: String,
-    pub(super) secret: String,
-    pub(super) because: String,
+pub(in crate::command) struct Detached {
+    pub(in crate::command) namespace: String,
+    pub(in crate::command) service_account: String,
+    pub(in crate::command) secret: String,
+    pub(in crate::command) because: String,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct LeftOut {
-    pub(super) namespace: String,
+pub(in crate::command) struct LeftOut {
+    pub(in crate::command) namespace: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) image_pull_secret: Option<String>,
-    pub(super) because: String,
+    pub(in crate::command) image_pull_secret: Option<String>,
+    pub(in crate::command) because: String,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Source {
-    pub(super) source: String,
-    pub(super) image_pull_secret: String,
-    pub(super) state: &'static str,
+pub(in crate::command) struct Source {
+    pub(in crate::command) source: String,
+    pub(in crate::command) image_pull_secret: String,
+    pub(in crate::command) state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reason: Option<&'static str>,
+    pub(in crate::command) reason: Option<&'static str>,
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) message: String,
-    pub(super) registries: Vec<String>,
+    pub(in crate::command) message: String,
+    pub(in crate::command) registries: Vec<String>,
     /// Registries for which an earlier source wins.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) overridden: Vec<String>,
+    pub(in crate::command) overridden: Vec<String>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Remark {
+pub(in crate::command) struct Remark {
     #[serde(rename = "imagePullSecret")]
-    pub(super) grant: String,
-    pub(super) text: String,
+    pub(in crate::command) grant: String,
+    pub(in crate::command) text: String,
 }
 
 impl Page {
     /// Whether nothing would fail or conflict.
-    pub(super) fn is_clean(&self) -> bool {
+    pub(in crate::command) fn is_clean(&self) -> bool {
         let sources = self.sources.iter().all(|source| source.reason.is_none());
         let targets = self.targets.iter().all(|target| target.reason.is_none());
         sources && targets && self.rejected.is_empty() && self.payloads_ready
@@ -123,7 +123,7 @@ impl Page {
 }
 
 impl Target {
-    pub(super) fn new(
+    pub(in crate::command) fn new(
         namespace: &NamespaceName,
         room: &Room,
         rule: &Rule,
@@ -150,7 +150,7 @@ impl Target {
 }
 
 impl LeftOut {
-    pub(super) fn of(namespace: &NamespaceName, room: &Room, verdict: &Verdict) -> Self {
+    pub(in crate::command) fn of(namespace: &NamespaceName, room: &Room, verdict: &Verdict) -> Self {
         let because = match verdict {
             Verdict::Excluded { selected, excluded } => format!("{excluded} wins over {selected}"),
             Verdict::Unselected | Verdict::Selected(_) => "no rule selects it".to_owned(),
@@ -159,14 +159,14 @@ impl LeftOut {
         Self { namespace: namespace.to_string(), image_pull_secret: grant, because }
     }
 
-    pub(super) fn terminating(namespace: &NamespaceName) -> Self {
+    pub(in crate::command) fn terminating(namespace: &NamespaceName) -> Self {
         let because = "the namespace is being deleted".to_owned();
         Self { namespace: namespace.to_string(), image_pull_secret: None, because }
     }
 }
 
 impl Source {
-    pub(super) fn of(room: &Room, source: &SourceStanding) -> Self {
+    pub(in crate::command) fn of(room: &Room, source: &SourceStanding) -> Self {
         // Offline nobody can say whether the identity is accepted.
         let exchanged = source.token.is_some() && source.reason.is_none();
         Self {
@@ -182,7 +182,7 @@ impl Source {
 }
 
 /// The ServiceAccounts that a plan would take a name out of.
-pub(super) fn detached(world: &World, plan: &Plan) -> Vec<Detached> {
+pub(in crate::command) fn detached(world: &World, plan: &Plan) -> Vec<Detached> {
     let changes = plan.edits.iter().flat_map(|edit| edit.changes.iter().map(move |change| (edit, change)));
     let gone = changes.filter(|(_, change)| change.verb == Verb::Detach);
     let detached = |(edit, change): (&Edit, &Change)| Detached {
@@ -195,7 +195,7 @@ pub(super) fn detached(world: &World, plan: &Plan) -> Vec<Detached> {
 }
 
 /// The Secrets that a plan would delete.
-pub(super) fn removals(world: &World, plan: &Plan) -> Vec<Removal> {
+pub(in crate::command) fn removals(world: &World, plan: &Plan) -> Vec<Removal> {
     let removal = |step: &Step| Removal {
         namespace: plan.namespace.to_string(),
         secret: step.action.secret().to_string(),

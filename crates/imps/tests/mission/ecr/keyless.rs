@@ -7,15 +7,13 @@ use imps_api::keys;
 use imps_cluster::rules::{Needs, RULES, Scope};
 use imps_testbed::aws::{Account, Trust};
 use imps_testbed::{fresh_name, manifest, operator};
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Client;
-use kube::api::{Api, DeleteParams, PostParams};
-use kube::core::params::GetParams;
-use kube::core::request::Request;
+use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
 
 use super::{ASSUME, Cloud, ECR, Fields, ROBOT, SECRET_TYPE, STATIC, has_token, host, names, stands, touch};
+use crate::mission::cloud::{self, issuer_of, service_account};
 use crate::mission::read::version;
 use crate::mission::stage::{Scene, Solo, binary, may, token_of, wait_for_right};
 
@@ -26,41 +24,22 @@ const NO_MACHINE: (&str, &str) = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://1
 
 /// Makes the emulation trust the tokens of this cluster; their issuer.
 pub(super) async fn trust_cluster(cloud: &Cloud, client: &Client) -> String {
-    let read = async |folder: &str, name: &str| {
-        let request = Request::new(folder).get(name, &GetParams::default()).unwrap();
-        let text = client.request_text(request).await.unwrap();
-        serde_json::from_str::<Value>(&text).unwrap()
-    };
-    let about = read("/.well-known", "openid-configuration").await;
-    let issuer = about["issuer"].as_str().unwrap().to_owned();
-    cloud.aws.trust_issuer(&issuer, &read("/openid/v1", "jwks").await).await.unwrap();
+    let (issuer, keys) = issuer_of(client).await;
+    cloud.aws.trust_issuer(&issuer, &keys).await.unwrap();
     issuer
-}
-
-/// A ServiceAccount beside the sources.
-async fn service_account(scene: &Scene, name: &str) {
-    let account = json!({
-        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": scene.home},
-    });
-    manifest::apply(&scene.client, &[account]).await.unwrap();
 }
 
 /// A role for the ServiceAccount of this name; its ARN.
 pub(super) async fn role_of(cloud: &Cloud, scene: &Scene, account: &str) -> String {
     let issuer = trust_cluster(cloud, &scene.client).await;
-    service_account(scene, account).await;
-    let subject = format!("system:serviceaccount:{}:{account}", scene.home);
+    let subject = service_account(scene, account).await;
     let trust = Trust::WebIdentity { issuer: &issuer, subject: Some(&subject) };
     cloud.role(Account::OURS, trust, &[ECR]).await
 }
 
 /// A token as the kubelet would mount it for STS.
 pub(super) async fn mounted_token(scene: &Scene, account: &str) -> String {
-    let spec = TokenRequestSpec { audiences: vec![AUDIENCE.to_owned()], ..TokenRequestSpec::default() };
-    let request = TokenRequest { spec, ..TokenRequest::default() };
-    let accounts = Api::<ServiceAccount>::namespaced(scene.client.clone(), &scene.home);
-    let answer = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
-    answer.status.unwrap().token
+    cloud::mounted_token(scene, account, AUDIENCE).await
 }
 
 #[tokio::test]
@@ -94,7 +73,7 @@ async fn permit_by_manifest(solo: &Solo, source: &str, fields: &Fields, spec: &V
     });
     let secret = |name: &str, fields: &Fields| {
         json!({
-            "apiVersion": "v1", "kind": "Secret", "type": SECRET_TYPE, "stringData": fields.0,
+            "apiVersion": "v1", "kind": "Secret", "type": SECRET_TYPE, "stringData": fields.values,
             "metadata": {"name": name, "namespace": scene.home},
         })
     };

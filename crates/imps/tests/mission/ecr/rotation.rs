@@ -152,7 +152,7 @@ async fn ecr_registry() -> Option<Registry> {
         return None;
     }
     let host = host(Account::OURS.number);
-    let settings = Settings { users: &[PUSHER], host: Some(&host) };
+    let settings = Settings { users: &[PUSHER], host: Some(&host), ..Settings::default() };
     let registry = Registry::start_with(&settings).await.unwrap();
     registry.push_image(IMAGE, PUSHER).await.unwrap();
     Some(registry)

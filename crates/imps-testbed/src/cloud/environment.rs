@@ -1,4 +1,4 @@
-//! The Python environment of the emulated cloud: the pinned packages of `tools/cloud/requirements.txt`, in the cache.
+//! The Python environment of the emulated clouds: the pinned packages of `tools/cloud/requirements.txt`, in the cache.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
-"""The official SDK, as the judge of the emulated AWS: botocore signs and reads, PyJWT makes identities.
+"""The official SDK, as the judge of the emulated AWS: botocore signs and reads.
 
 Reads one step a line from standard input, as JSON, and prints one line of JSON for each:
 
-- `{"mint": {"issuer", "subject", "audience", "lives", "stranger"}}`: a web identity, and the public keys of its issuer;
+- `{"mint": …}` is a web identity, see `judging.py`;
 - anything else is a call. It names `service`, `region`, `operation` and `params`, and either `endpoint` and `keys`, or
   `env`, where the SDK finds them. It may do wrong: `tamper` changes headers after they were signed and `body` the
   body, `unsigned` leaves headers out of the signature, `claim` adds some, `skew` signs for another time, by seconds,
@@ -11,51 +11,24 @@ Reads one step a line from standard input, as JSON, and prints one line of JSON 
 """
 
 import datetime
-import functools
 import json
 import os
 import sys
-import time
 
 import botocore.auth
 import botocore.loaders
 import botocore.session
 import botocore.utils
-import jwt
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from cryptography.hazmat.primitives.asymmetric import rsa
+
+from judging import mint
 
 # Reading the models of services takes longer than all calls.
 LOADER = botocore.loaders.create_loader()
-KEY_ID = "key-1"
 # A refusal is what is asked for here, so waiting before asking again is in vain.
 botocore.utils.ContainerMetadataFetcher.SLEEP_TIME = 0
 NOW = botocore.auth.get_current_datetime
-
-
-@functools.cache
-def key_of(_name):
-    """The private key of somebody. It takes a moment, so only who needs one waits for it."""
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-
-def mint(asked):
-    """A token as the API server of a cluster makes it; a stranger signs it with a key that has the same name."""
-    now = int(time.time())
-    claims = {
-        "iss": asked["issuer"],
-        "sub": asked["subject"],
-        "aud": [asked["audience"]],
-        "iat": now + min(asked["lives"], 0) - 1,
-        "exp": now + asked["lives"],
-    }
-    key = key_of("stranger" if asked.get("stranger") else "issuer")
-    public = jwt.algorithms.RSAAlgorithm.to_jwk(key_of("issuer").public_key(), as_dict=True) | {"kid": KEY_ID, "use": "sig"}
-    return {
-        "token": jwt.encode(claims, key, algorithm="RS256", headers={"kid": KEY_ID}),
-        "keys": {"keys": [public]},
-    }
 
 
 def call(step):

@@ -1,27 +1,23 @@
-//! The emulated AWS gives keys and tokens to who signs right and is allowed, and to nobody else. The judge is the
-//! official SDK of another language, so neither side of a test is ours.
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail as the test does")]
+//! The emulated AWS, judged by botocore.
 
-use std::io::{BufRead, BufReader, Lines, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use imps_testbed::aws::{Account, Aws, Keys, Role, Trust, environment};
+use imps_testbed::aws::{Account, Aws, Keys, Role, Trust};
 use imps_testbed::fresh_name;
 use imps_testbed::wire::{Lie, Mode, Wire};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::OnceCell;
 
+use super::judge::{Judge, SUBJECT, with};
+
 const ECR: &str = "ecr:GetAuthorizationToken";
 const PUBLIC: [&str; 2] = ["ecr-public:GetAuthorizationToken", "sts:GetServiceBearerToken"];
 const ASSUME: &str = "sts:AssumeRole";
-const ISSUER: &str = "https://oidc.cluster.example/id";
+/// Whom identities for STS are for.
+const AUDIENCE: &str = "sts.amazonaws.com";
 
 static AWS: OnceCell<Aws> = OnceCell::const_new();
 
@@ -31,69 +27,7 @@ async fn court() -> Option<(&'static Aws, Judge)> {
         missing.skip_or_fail();
         return None;
     }
-    Some((AWS.get_or_try_init(Aws::start).await.unwrap(), Judge::appointed()))
-}
-
-/// The official SDK, which takes steps one by one.
-struct Judge(&'static Mutex<Bench>);
-
-/// A process of the judge. It ends when its input does, at the latest with this process.
-struct Bench {
-    steps: ChildStdin,
-    results: Lines<BufReader<ChildStdout>>,
-    _process: Child,
-}
-
-impl Judge {
-    /// One of two, because a judge needs longer to be ready than for all cases of a test.
-    fn appointed() -> Self {
-        static BENCHES: [OnceLock<Mutex<Bench>>; 2] = [const { OnceLock::new() }; 2];
-        static TURN: AtomicUsize = AtomicUsize::new(0);
-        let turn = TURN.fetch_add(1, Ordering::Relaxed) % BENCHES.len();
-        Self(BENCHES[turn].get_or_init(|| Mutex::new(Bench::start())))
-    }
-
-    async fn take(&mut self, step: &Value) -> Value {
-        let (bench, step) = (self.0, step.to_string());
-        // Wires need this thread while the judge waits for them.
-        let result = tokio::task::spawn_blocking(move || {
-            let mut bench = bench.lock().unwrap_or_else(PoisonError::into_inner);
-            writeln!(bench.steps, "{step}").unwrap();
-            bench.results.next().unwrap().unwrap()
-        });
-        serde_json::from_str(&result.await.unwrap()).unwrap()
-    }
-
-    /// A step that must succeed.
-    async fn ok(&mut self, step: &Value) -> Value {
-        let mut result = self.take(step).await;
-        assert!(result.get("ok").is_some(), "{step} came out as {result}");
-        result["ok"].take()
-    }
-
-    /// A step that must be refused; returns with which code.
-    async fn refused(&mut self, step: &Value) -> String {
-        let result = self.take(step).await;
-        result["error"].as_str().unwrap_or_else(|| panic!("{step} came out as {result}")).to_owned()
-    }
-
-    async fn identity(&mut self, changes: Value) -> Value {
-        let mut asked = json!({"issuer": ISSUER, "subject": "system:serviceaccount:a:b",
-                               "audience": "sts.amazonaws.com", "lives": 600});
-        asked.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        self.take(&json!({"mint": asked})).await
-    }
-}
-
-impl Bench {
-    fn start() -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/cloud/judge.py");
-        let mut command = Command::new(environment::find().unwrap());
-        let mut process =
-            command.arg("-I").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let results = BufReader::new(process.stdout.take().unwrap()).lines();
-        Self { steps: process.stdin.take().unwrap(), results, _process: process }
-    }
+    Some((AWS.get_or_try_init(Aws::start).await.unwrap(), Judge::of("aws")))
 }
 
 fn signed_by(keys: &Keys) -> Value {
@@ -123,13 +57,6 @@ fn public_step(aws: &Aws, keys: &Value) -> Value {
 fn assume_step(aws: &Aws, keys: &Value, role: &str, changes: Value) -> Value {
     let params = with(&json!({"RoleArn": role, "RoleSessionName": "imps"}), changes);
     step(&aws.endpoint(), "sts", "assume_role", keys, params)
-}
-
-/// The object with other fields put into it.
-fn with(object: &Value, changes: Value) -> Value {
-    let mut object = object.clone();
-    object.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-    object
 }
 
 /// The password in an `authorizationToken`.
@@ -326,9 +253,9 @@ async fn a_chain_goes_from_role_to_role_and_lasts_an_hour_at_most() {
 #[tokio::test]
 async fn a_web_identity_is_worth_what_its_issuer_signed() {
     let Some((aws, mut judge)) = court().await else { return };
-    let right = judge.identity(json!({})).await;
-    aws.trust_issuer(ISSUER, &right["keys"]).await.unwrap();
-    let trust = Trust::WebIdentity { issuer: ISSUER, subject: Some("system:serviceaccount:a:b") };
+    let right = judge.identity(AUDIENCE, json!({})).await;
+    aws.trust_issuer(&judge.issuer, &right["keys"]).await.unwrap();
+    let trust = Trust::WebIdentity { issuer: &judge.issuer, subject: Some(SUBJECT) };
     let role = role(aws, Account::OURS, trust, &[ECR]).await;
     let exchange = |role: &str, identity: &Value| {
         let params =
@@ -345,7 +272,7 @@ async fn a_web_identity_is_worth_what_its_issuer_signed() {
         (json!({"subject": "system:serviceaccount:a:c"}), "AccessDenied"),
     ];
     for (change, code) in refusals {
-        let wrong = judge.identity(change).await;
+        let wrong = judge.identity(AUDIENCE, change).await;
         assert_eq!(judge.refused(&exchange(&role, &wrong)).await, code);
     }
     assert_eq!(judge.refused(&exchange("arn:aws:iam::111122223333:role/none", &right)).await, "AccessDenied");

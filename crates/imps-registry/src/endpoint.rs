@@ -1,11 +1,10 @@
-//! Explicit addresses of APIs, such as VPC endpoints, and who may be sent what there.
+//! Explicit addresses of APIs, such as private endpoints: encrypted, or on this machine. Who may be sent what there is
+//! for each provider to say.
 
 use std::net::IpAddr;
 
 use http::Uri;
 use imps_core::exchange::Flaw;
-
-use super::partition::Partition;
 
 /// An address that the Secret gives.
 pub(crate) struct Endpoint {
@@ -45,24 +44,20 @@ impl Endpoint {
         }
     }
 
-    /// Whether it never leaves this machine.
-    fn is_loopback(&self) -> bool {
-        let address = self.host.trim_start_matches('[').trim_end_matches(']');
-        self.host == "localhost" || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    /// Its host, in lower case and without port.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
     }
 
-    /// Whether only Amazon can answer there for one of these services, so that an identity that is not the Secret's
-    /// own may be shown to it. The end of the name alone would not do: `*.execute-api.REGION.amazonaws.com` is
-    /// anybody's.
-    pub(crate) fn is_trusted(&self, services: &[&str], region: &str) -> bool {
-        let partition = Partition::of(region);
-        let service = [partition.suffix, partition.dual_stack_api].into_iter().find_map(|suffix| {
-            let rest = self.host.strip_suffix(suffix)?.strip_suffix('.')?;
-            let rest = rest.strip_suffix(".vpce").unwrap_or(rest);
-            let rest = rest.strip_suffix(region)?.strip_suffix('.')?;
-            Some(rest.rsplit_once('.').map_or(rest, |(_, last)| last))
-        });
-        self.is_loopback() || service.is_some_and(|service| services.contains(&service))
+    /// The address of something below it.
+    pub(crate) fn join(&self, path: &str) -> String {
+        format!("{}{path}", self.url.trim_end_matches('/'))
+    }
+
+    /// Whether it never leaves this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let address = self.host.trim_start_matches('[').trim_end_matches(']');
+        self.host == "localhost" || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
     }
 }
 
@@ -107,37 +102,6 @@ mod tests {
             "",
         ] {
             assert!(read(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_borrowed_identity_is_shown_to_amazon_and_this_machine_alone() {
-        for (text, region) in [
-            ("https://sts.eu-west-1.amazonaws.com", "eu-west-1"),
-            ("https://sts.eu-west-1.api.aws", "eu-west-1"),
-            ("https://sts-fips.us-east-1.amazonaws.com", "us-east-1"),
-            ("https://vpce-0abc-1.sts.eu-west-1.vpce.amazonaws.com", "eu-west-1"),
-            ("https://sts.cn-north-1.amazonaws.com.cn", "cn-north-1"),
-            ("http://127.0.0.1:1", "eu-west-1"),
-        ] {
-            assert!(read(text).unwrap().is_trusted(&["sts", "sts-fips"], region), "{text}");
-        }
-        for text in [
-            "https://evil.example",
-            "https://sts.eu-west-1.amazonaws.com.evil.example",
-            "https://evilsts.eu-west-1.amazonaws.com",
-            "https://stseu-west-1.amazonaws.com",
-            "https://sts.eu-west-1.evilamazonaws.com",
-            "https://abc.execute-api.eu-west-1.amazonaws.com",
-            "https://sts.execute-api.eu-west-1.amazonaws.com",
-            "https://bucket.s3.eu-west-1.amazonaws.com",
-            "https://sts.s3.amazonaws.com",
-            "https://vpce-0.vpce-svc-1.eu-west-1.vpce.amazonaws.com",
-            "https://api.ecr.eu-west-1.amazonaws.com",
-            "https://sts.eu-west-2.amazonaws.com",
-            "https://sts.eu-west-1.amazonaws.com.cn",
-        ] {
-            assert!(!read(text).unwrap().is_trusted(&["sts", "sts-fips"], "eu-west-1"), "{text}");
         }
     }
 }
