@@ -2,9 +2,11 @@
 
 pub mod apply;
 pub mod client;
+pub mod definition;
 pub mod fault;
 pub mod identity;
 pub mod pace;
+pub mod policy;
 pub mod remit;
 pub mod report;
 pub mod rules;

@@ -1,6 +1,6 @@
 //! The loop: one event at a time into the machine, its effects out to the hands, what came of them back in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use imps_api::ImagePullSecretStatus;
@@ -10,7 +10,7 @@ use imps_cluster::report::Herald;
 use imps_cluster::watch::{News, listen};
 use imps_core::controller::{Controller, Effect, Event, Hold};
 use imps_core::exchange::KeylessAllowed;
-use imps_core::name::Uid;
+use imps_core::name::{NamespaceName, Uid};
 use imps_core::reason::Remedy;
 use imps_core::world::{Fact, Stream, Terms};
 use kube::Client;
@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) resync: Option<Duration>,
     /// Whose identity may be used for source Secrets that bring none.
     pub(crate) keyless: KeylessAllowed,
+    /// The only namespaces that are served; none means all of them.
+    pub(crate) served: Option<BTreeSet<NamespaceName>>,
 }
 
 /// See the module.
@@ -67,6 +69,7 @@ impl Crank {
             missing_source_grace: settings.missing_source_grace,
             read_order: imps_registry::read,
             keyless: settings.keyless,
+            served: settings.served,
             wall_clock: clock.unix_seconds(),
         };
         let (controller, effects) = Controller::new(terms, settings.resync, Instant::now());

@@ -12,6 +12,7 @@ use imps_core::world::{Stream, Tally};
 use tokio::sync::{mpsc, oneshot};
 
 use super::exchanger::Tallies;
+use super::inspection::Finding;
 
 /// A loop that has not turned for this long is stuck. It turns at least every [`HEARTBEAT`].
 const STUCK_AFTER: Duration = Duration::from_secs(60);
@@ -28,6 +29,7 @@ pub(crate) struct Window {
     remit: Remit,
     pulse: Arc<Mutex<Pulse>>,
     looks: mpsc::Sender<Look>,
+    definition: Finding,
 }
 
 struct Pulse {
@@ -49,6 +51,8 @@ pub(crate) struct View {
     /// Identities that are exchanged for tokens.
     pub(crate) identities: usize,
     pub(crate) exchanges: Tallies,
+    /// Whether the installed definition lacks something; none where that is not known.
+    pub(crate) definition_outdated: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -72,7 +76,12 @@ impl Window {
     pub(crate) fn new(remit: Remit) -> (Self, mpsc::Receiver<Look>) {
         let (looks, asked) = mpsc::channel(4);
         let pulse = Pulse { turned: Instant::now(), missing: Some("everything".to_owned()) };
-        (Self { remit, pulse: Arc::new(Mutex::new(pulse)), looks }, asked)
+        (Self { remit, pulse: Arc::new(Mutex::new(pulse)), looks, definition: Finding::default() }, asked)
+    }
+
+    /// The same window, which also shows what was found of the definition.
+    pub(crate) fn with_definition(self, definition: Finding) -> Self {
+        Self { definition, ..self }
     }
 
     /// The loop turned.
@@ -110,7 +119,8 @@ impl Window {
             self.looks.send(answer).await.ok()?;
             view.await.ok()
         };
-        tokio::time::timeout(LOOK_TIMEOUT, asked).await.ok().flatten()
+        let view = tokio::time::timeout(LOOK_TIMEOUT, asked).await.ok().flatten()?;
+        Some(View { definition_outdated: self.definition.outdated(), ..view })
     }
 }
 
@@ -138,8 +148,8 @@ impl View {
                 Stream::Grants => "imagepullsecrets",
                 Stream::Namespaces => "namespaces",
                 Stream::Pods { .. } => "pods",
-                Stream::Source(_) | Stream::Targets(_) => "secrets",
-                Stream::Accounts(_) => "serviceaccounts",
+                Stream::Source(_) | Stream::Targets(..) => "secrets",
+                Stream::Accounts(..) => "serviceaccounts",
             };
             let reason = if fault.class == FaultClass::Forbidden { "AccessDenied" } else { "ApiUnavailable" };
             *broken.entry((resource, reason)).or_insert(0) += 1;
@@ -154,6 +164,7 @@ impl View {
             broken,
             identities: world.exchanges().len(),
             exchanges,
+            definition_outdated: None,
         }
     }
 }

@@ -23,6 +23,12 @@ pub(crate) fn render(view: &View) -> String {
         "Version of imps",
         [(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1)],
     );
+    let outdated = view.definition_outdated.map(|outdated| (vec![], usize::from(outdated)));
+    page.gauge(
+        "imps_crd_outdated",
+        "Whether the installed CustomResourceDefinition lacks fields that this imps writes; absent when unknown",
+        outdated,
+    );
     page.grants(view);
     page.work(view);
     page.exchanges(view);
@@ -79,6 +85,7 @@ impl Page<'_> {
                 ("conflict", tally.conflict),
                 ("pending", tally.pending),
                 ("leaving", tally.leaving),
+                ("left-out", tally.left_out),
             ] {
                 targets.push((vec![name.clone(), ("state", state.to_owned())], count));
             }
