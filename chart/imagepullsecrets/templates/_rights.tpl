@@ -63,12 +63,6 @@ resourceNames:
   {{- include "imagepullsecrets.accountNames" . | nindent 2 }}
 {{- end -}}
 
-{{- define "imagepullsecrets.podRule" -}}
-- apiGroups: [""]
-  resources: [pods]
-  verbs: [list, watch]
-{{- end -}}
-
 {{- define "imagepullsecrets.subject" -}}
 - kind: ServiceAccount
   name: {{ include "imagepullsecrets.serviceAccount" . }}

@@ -123,6 +123,50 @@ fn named_rights_are_those_that_imps_prints_for_the_same_needs() {
 }
 
 #[test]
+fn rights_in_some_namespaces_and_in_the_whole_cluster_are_those_that_imps_prints_too() {
+    if helm().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let pods = json!({"namespacesWithPods": {"labels": [{"matchLabels": {"a": "b"}}]}});
+    let mut object = grant("one", "pull", &[("home", "hub")], pods);
+    object["spec"]["target"]["serviceAccounts"] = json!({"names": ["default"]});
+    let file = manifest_file(&folder, &[object]);
+    let needs = "targetSecretNames: [pull], sources: [{namespace: home, name: hub}], serviceAccounts: [default]";
+
+    let values = format!("{{rbac: {{mode: namespaced, namespaces: [shop, team-a], {needs}}}}}");
+    let arguments = ["--mode=namespaced", "--namespaces=shop,team-a", "-f", &file];
+    assert_eq!(charted(&values, NAME), printed(&arguments, NAME));
+    let values = format!("{{rbac: {{mode: cluster, {needs}}}}}");
+    assert_eq!(charted(&values, NAME), printed(&["--mode=cluster", "-f", &file], NAME));
+    // Without a name anywhere, as after an upgrade from the original.
+    assert_eq!(charted("{}", NAME), printed(&["--mode=cluster", "--allow=pods"], NAME));
+    let values = r#"{rbac: {pods: false, serviceAccounts: ["*"]}}"#;
+    assert_eq!(charted(values, NAME), printed(&["--mode=cluster", "--allow=service-accounts"], NAME));
+}
+
+#[test]
+fn an_operator_with_rights_in_some_namespaces_is_told_which() {
+    let Some(helm) = helm() else { return };
+    let arguments = |values: &str| {
+        let objects = render(&helm, values, &[]).unwrap();
+        find(&objects, "Deployment", NAME)["spec"]["template"]["spec"]["containers"][0]["args"].to_string()
+    };
+    let values = "{rbac: {mode: namespaced, namespaces: [shop, team-a], targetSecretNames: [pull]}}";
+    assert!(arguments(values).contains("\"--namespaces=shop,team-a\""));
+    assert!(!arguments("{rbac: {namespaces: [shop], targetSecretNames: [pull]}}").contains("--namespaces"));
+}
+
+#[test]
+fn the_job_s_rights_are_those_that_imps_prints_for_applying_the_definition() {
+    if helm().is_none() {
+        return;
+    }
+    let account = "imps-imagepullsecrets-crds";
+    assert_eq!(charted("{}", account), printed(&["--crd"], account));
+}
+
+#[test]
 fn the_release_s_own_imagepullsecret_is_among_the_needs() {
     let Some(helm) = helm() else { return };
     let values = "{rbac: {mode: named, pods: false}, defaultSecret: {enabled: true, type: Opaque}, defaultConfig: {enabled: true, \

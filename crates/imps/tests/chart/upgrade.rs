@@ -11,7 +11,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{Api, PostParams};
 use kube::runtime::watcher;
 use kube::ResourceExt;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::cluster::{Cluster, HOME, docker_config, is_whole};
 use super::ground::{can_run, eventually, grants, served};
@@ -210,6 +210,7 @@ async fn upgrade(cluster: &Cluster, before: &BTreeMap<String, String>, deploymen
     let ran = &seen.ran[jobs..];
     assert_eq!(ran.len(), 1, "{ran:#?}");
     assert!(ran[0].succeeded && ran[0].account == "imps-imagepullsecrets-crds", "{ran:#?}");
+    assert_eq!(ran[0].arguments, ["crd", "apply"], "{}", ran[0].output);
     assert!(cluster.definition_is_ours().await, "{ran:#?}");
     assert!(cluster.image().await.starts_with("registry.example/imps:"));
     let after = cluster.deployment().await;
