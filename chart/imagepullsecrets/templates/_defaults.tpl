@@ -48,6 +48,9 @@
   "istio.revision": "",
   "keyless": [],
   "leaderElection.enabled": true,
+  "leaderElection.leaseDuration": null,
+  "leaderElection.renewDeadline": null,
+  "leaderElection.retryPeriod": null,
   "livenessProbe": {
     "failureThreshold": 6,
     "periodSeconds": 10
