@@ -7,7 +7,9 @@ use clap::Args;
 
 use crate::plane;
 
-/// Run the helm that tests use; it is built from its pinned Go module once. Example: -- template imps chart/imagepullsecrets
+/// Run the helm that tests use; it is built from its pinned Go module once.
+///
+/// Example: -- template imps chart/imagepullsecrets --set image.repository=imps
 #[derive(Args)]
 pub(crate) struct Helm {
     /// Passed on to helm, which runs where you are and with your kubeconfig.

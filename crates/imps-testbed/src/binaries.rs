@@ -2,7 +2,8 @@
 //!
 //! The order is the one of Kubernetes' own envtest: a variable for one program (`TEST_ASSET_ETCD`,
 //! `TEST_ASSET_KUBE_APISERVER`, and of our own `TEST_ASSET_KUBE_CONTROLLER_MANAGER`), then the folder that
-//! `KUBEBUILDER_ASSETS` names, then the cache that `cargo xtask plane build` fills. The kubelet and helm are always our own.
+//! `KUBEBUILDER_ASSETS` names, then the cache that `cargo xtask plane build` fills. The kubelet and helm are always our
+//! own.
 
 use std::ffi::OsString;
 use std::fs;

@@ -39,7 +39,8 @@ impl Helm {
     /// Finds helm, or says what is missing.
     pub fn find() -> Result<Self, Missing> {
         let program = binaries::helm().map_err(|error| Missing::new(format!("{error:#}")))?;
-        let home = tempfile::tempdir().map_err(|error| Missing::new(format!("a folder for helm: {error}")))?;
+        let home =
+            tempfile::tempdir().map_err(|error| Missing::new(format!("a folder for helm: {error}")))?;
         Ok(Self { program, home, kubeconfig: None })
     }
 

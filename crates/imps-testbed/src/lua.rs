@@ -25,7 +25,8 @@ pub fn find() -> Result<(), Missing> {
 
 /// Runs a script that returns a table, with a value in a global variable; these fields of the table, as text.
 pub fn evaluate(script: &str, variable: &str, value: &Value, fields: &[&str]) -> Result<Vec<String>> {
-    let mut program = format!("{variable} = {}\nlocal result = (function()\n{script}\nend)()\n", literal(value));
+    let mut program =
+        format!("{variable} = {}\nlocal result = (function()\n{script}\nend)()\n", literal(value));
     for field in fields {
         let _ = writeln!(program, "print(result[{}])", quoted(field));
     }

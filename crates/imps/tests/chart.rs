@@ -1,5 +1,5 @@
-//! The Helm chart: what it renders, whether a real API server takes it, what it refuses, and that it upgrades a release of
-//! the chart that it replaces.
+//! The Helm chart: what it renders, whether a real API server takes it, what it refuses, and that it upgrades a release
+//! of the chart that it replaces.
 #![allow(clippy::unwrap_used, reason = "a test fails where its ground does")]
 
 mod chart {

@@ -84,16 +84,28 @@ impl Values {
                 let mut path: Vec<String> = around.iter().map(|(_, name)| name.clone()).collect();
                 path.push(name.to_owned());
                 let default = tree.pointer(&format!("/{}", path.join("/"))).cloned();
-                let default = default.with_context(|| format!("line {number}: {} has no value", path.join(".")))?;
+                let default =
+                    default.with_context(|| format!("line {number}: {} has no value", path.join(".")))?;
                 let (schema, words) = parted(&comment).with_context(|| format!("above line {number}"))?;
                 let is_inner = schema.is_empty() && default.as_object().is_some_and(|map| !map.is_empty());
-                ensure!(is_inner || !words.is_empty(), "line {number}: {} has no description", path.join("."));
+                ensure!(
+                    is_inner || !words.is_empty(),
+                    "line {number}: {} has no description",
+                    path.join(".")
+                );
                 if is_inner {
                     around.push((indentation, name.to_owned()));
                 } else {
                     leaf = Some(indentation);
                 }
-                keys.push(Key { section: section.clone(), path, description: words, schema, default, is_inner });
+                keys.push(Key {
+                    section: section.clone(),
+                    path,
+                    description: words,
+                    schema,
+                    default,
+                    is_inner,
+                });
                 comment.clear();
             }
         }
@@ -241,7 +253,8 @@ mod tests {
     fn templates_fill_in_leaves_and_never_what_is_the_user_s_to_fill() {
         let text = values().defaults().unwrap();
         let json = text.lines().skip(2).take_while(|line| !line.starts_with("{{")).collect::<String>();
-        let expected = json!({"count": 2, "outer.word": "", "outer.list": [{"port": 1}], "free": {"a": {"b": "c"}}});
+        let expected =
+            json!({"count": 2, "outer.word": "", "outer.list": [{"port": 1}], "free": {"a": {"b": "c"}}});
         assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), expected);
     }
 

@@ -37,7 +37,9 @@ async fn a_real_server_takes_every_object_and_a_restricted_namespace_every_pod()
             }
         }
     }
-    for kind in ["Deployment", "Job", "ServiceMonitor", "PrometheusRule", "NetworkPolicy", "ImagePullSecret", "Role"] {
+    for kind in
+        ["Deployment", "Job", "ServiceMonitor", "PrometheusRule", "NetworkPolicy", "ImagePullSecret", "Role"]
+    {
         assert!(kinds.contains(kind), "no {kind} in any set: {kinds:?}");
     }
 }
@@ -59,7 +61,8 @@ async fn admit(client: &Client, template: &Value) -> Result<(), String> {
     pod["metadata"]["name"] = json!(fresh_name("probe"));
     // Whether its account exists is no matter of the pod; every namespace has this one.
     pod["spec"]["serviceAccountName"] = json!("default");
-    let pod: k8s_openapi::api::core::v1::Pod = serde_json::from_value(pod).map_err(|error| error.to_string())?;
+    let pod: k8s_openapi::api::core::v1::Pod =
+        serde_json::from_value(pod).map_err(|error| error.to_string())?;
     let params = PostParams { dry_run: true, ..PostParams::default() };
     let pods = Api::namespaced(client.clone(), HOME);
     pods.create(&params, &pod).await.map(drop).map_err(|error| error.to_string())

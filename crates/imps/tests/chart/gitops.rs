@@ -25,7 +25,8 @@ fn argo_cd_s_health_script_judges_as_kstatus_does() {
     for case in &cases {
         let input = case["inputPath"].as_str().unwrap();
         let health = lua::evaluate(&script, "obj", &read(input), &["status", "message"]).unwrap();
-        let expected = ["status", "message"].map(|key| case["healthStatus"][key].as_str().unwrap().to_owned());
+        let expected =
+            ["status", "message"].map(|key| case["healthStatus"][key].as_str().unwrap().to_owned());
         assert_eq!(health, expected, "{input}");
         files += 1;
     }
@@ -38,5 +39,8 @@ fn the_guide_has_the_script_as_it_is() {
     let guide = std::fs::read_to_string(guide).unwrap();
     let script = std::fs::read_to_string(folder().join("health.lua")).unwrap();
     let indented: Vec<String> = script.lines().map(|line| format!("    {line}")).collect();
-    assert!(guide.contains(&indented.join("\n")), "docs/gitops.md shows another script than chart/argocd/health.lua");
+    assert!(
+        guide.contains(&indented.join("\n")),
+        "docs/gitops.md shows another script than chart/argocd/health.lua"
+    );
 }

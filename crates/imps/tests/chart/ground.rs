@@ -29,7 +29,9 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Res
     loop {
         match look().await {
             Ok(value) => return value,
-            Err(state) if start.elapsed() > WITHIN => panic!("not within {WITHIN:?}: {what}\nlast seen: {state}"),
+            Err(state) if start.elapsed() > WITHIN => {
+                panic!("not within {WITHIN:?}: {what}\nlast seen: {state}")
+            }
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
@@ -56,14 +58,20 @@ pub(crate) async fn install_definitions(client: &Client) {
     let mut ours = imps_api::crd::crd();
     ours["apiVersion"] = json!("apiextensions.k8s.io/v1");
     ours["kind"] = json!("CustomResourceDefinition");
-    let kinds = [("ServiceMonitor", "servicemonitors"), ("PodMonitor", "podmonitors"), ("PrometheusRule", "prometheusrules")];
+    let kinds = [
+        ("ServiceMonitor", "servicemonitors"),
+        ("PodMonitor", "podmonitors"),
+        ("PrometheusRule", "prometheusrules"),
+    ];
     let definition = |(kind, plural): (&str, &str)| {
         json!({
             "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
             "metadata": {"name": format!("{plural}.monitoring.coreos.com")},
             "spec": {
                 "group": "monitoring.coreos.com", "scope": "Namespaced",
-                "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List")},
+                "names": {
+                    "kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List"),
+                },
                 "versions": [{
                     "name": "v1", "served": true, "storage": true,
                     "schema": {"openAPIV3Schema": {

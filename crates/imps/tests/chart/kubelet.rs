@@ -1,8 +1,8 @@
 //! A kubelet of paper: no container runs here, so it does what the pods of a chart would do and reports it.
 //!
-//! The container of a Job is run as a process, with its arguments and a token of the pod's own ServiceAccount. A pod of our operator
-//! is the operator as a process in the same way, until the pod goes. Any other pod is said to run and to be ready. All else is
-//! real: the Job and Deployment controllers, admission, helm's waiting.
+//! The container of a Job is run as a process, with its arguments and a token of the pod's own ServiceAccount. A pod of
+//! our operator is the operator as a process in the same way, until the pod goes. Any other pod is said to run and to
+//! be ready. All else is real: the Job and Deployment controllers, admission, helm's waiting.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -25,7 +25,8 @@ operatorVersion: ""
 podDisruptionBudget: {enabled: false}
 log: {}
 env: {}
-defaultConfig: {enabled: false, targetSecretName: default-secret-name, namespaces: {}, namespacesWithPods: [], credentials: []}
+defaultConfig:
+  {enabled: false, targetSecretName: default-secret-name, namespaces: {}, namespacesWithPods: [], credentials: []}
 defaultSecret: {enabled: false, stringData: {}, type: ""}
 nameOverride: ""
 fullnameOverride: ""
@@ -109,7 +110,12 @@ rbac:
     ),
     (
         "an account with a role of AWS",
-        r#"{serviceAccount: {name: puller, labels: {team: a}, annotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::1:role/r"}}}"#,
+        r#"
+serviceAccount:
+  name: puller
+  labels: {team: a}
+  annotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::1:role/r"}
+"#,
     ),
     (
         "a ServiceMonitor, alerts and dashboards",
@@ -186,11 +192,20 @@ imagePullSecrets: [{name: pull}]
     ),
     (
         "variables as a list",
-        r#"{env: [{name: HTTPS_PROXY, value: "http://proxy:3128"}, {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]}"#,
+        r#"
+env:
+  - {name: HTTPS_PROXY, value: "http://proxy:3128"}
+  - {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+"#,
     ),
     (
         "variables as a map",
-        r#"{env: {HTTPS_PROXY: "http://proxy:3128", WIDTH: 80, IP: {valueFrom: {fieldRef: {fieldPath: status.podIP}}}}}"#,
+        r#"
+env:
+  HTTPS_PROXY: http://proxy:3128
+  WIDTH: 80
+  IP: {valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+"#,
     ),
     ("the definition by other means", "{crds: {enabled: false}}"),
     ("the definition without its Job", "{crds: {upgradeJob: {enabled: false}}}"),

@@ -6,7 +6,8 @@ use super::render::{IMAGE, helm, render};
 #[test]
 fn the_image_of_the_original_is_refused_with_the_way_out() {
     let Some(helm) = helm() else { return };
-    let image = "image: {repository: ghcr.io/banzaicloud/imagepullsecrets, tag: v0.3.13, pullPolicy: IfNotPresent}\n";
+    let image =
+        "image: {repository: ghcr.io/banzaicloud/imagepullsecrets, tag: v0.3.13, pullPolicy: IfNotPresent}\n";
     let complaint = render(&helm, &format!("{ORIGINAL}{image}"), &[]).unwrap_err();
     for words in ["ghcr.io/banzaicloud/imagepullsecrets", "--reset-then-reuse-values", "image.tag"] {
         assert!(complaint.contains(words), "{words} is not in {complaint}");

@@ -41,7 +41,8 @@ pub(crate) fn render(helm: &Helm, values: &str, more: &[&str]) -> Result<Vec<Val
 
 /// The one object of a kind and name.
 pub(crate) fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
-    let mut found = objects.iter().filter(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+    let mut found =
+        objects.iter().filter(|object| object["kind"] == kind && object["metadata"]["name"] == name);
     let object = found.next().unwrap_or_else(|| panic!("no {kind} {name} in {:#?}", names(objects)));
     assert_eq!(found.next(), None, "two {kind} {name}");
     object
@@ -49,10 +50,10 @@ pub(crate) fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Valu
 
 /// Kind, namespace and name of each object.
 pub(crate) fn names(objects: &[Value]) -> Vec<(String, String, String)> {
-    let text = |object: &Value, at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let name = |object| {
-        (text(object, "/kind"), text(object, "/metadata/namespace"), text(object, "/metadata/name"))
-    };
+    let text =
+        |object: &Value, at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let name =
+        |object| (text(object, "/kind"), text(object, "/metadata/namespace"), text(object, "/metadata/name"));
     objects.iter().map(name).collect()
 }
 
@@ -62,11 +63,15 @@ const NAME: &str = "imps-imagepullsecrets-controller";
 fn every_set_of_values_renders_and_passes_the_lint_and_no_object_is_there_twice() {
     let Some(helm) = helm() else { return };
     for (set, values) in MATRIX {
-        let objects = render(&helm, values, &["--include-crds"]).unwrap_or_else(|error| panic!("{set}: {error}"));
+        let objects =
+            render(&helm, values, &["--include-crds"]).unwrap_or_else(|error| panic!("{set}: {error}"));
         let names = names(&objects);
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{set}: {names:#?}");
         for object in &objects {
-            assert!(object["apiVersion"].is_string() && object["metadata"]["name"].is_string(), "{set}: {object}");
+            assert!(
+                object["apiVersion"].is_string() && object["metadata"]["name"].is_string(),
+                "{set}: {object}"
+            );
         }
         let folder = tempfile::tempdir().unwrap();
         let file = values_file(&folder, values);
@@ -84,10 +89,10 @@ fn names_labels_selector_and_port_are_those_of_the_original() {
     let values = format!(
         "{}podDisruptionBudget: {{enabled: true}}\ndefaultSecret: {{enabled: true, type: Opaque}}\n\
          defaultConfig: {{enabled: true, credentials: []}}\n",
-        ORIGINAL.lines().filter(|l| !l.starts_with("default") && !l.starts_with("podDis")).fold(
-            String::new(),
-            |text, line| text + line + "\n"
-        )
+        ORIGINAL
+            .lines()
+            .filter(|l| !l.starts_with("default") && !l.starts_with("podDis"))
+            .fold(String::new(), |text, line| text + line + "\n")
     );
     let objects = render(&helm, &values, &[]).unwrap();
     for kind in [
@@ -122,7 +127,10 @@ fn names_labels_selector_and_port_are_those_of_the_original() {
     });
     assert_eq!(deployment["spec"]["selector"], json!({ "matchLabels": selector }), "it can never change");
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
-    assert_eq!((&container["name"], &container["ports"][0]["name"]), (&json!("controller"), &json!("metrics")));
+    assert_eq!(
+        (&container["name"], &container["ports"][0]["name"]),
+        (&json!("controller"), &json!("metrics"))
+    );
     let service = find(&objects, "Service", NAME);
     assert_eq!(service["spec"]["selector"], selector);
     let port = json!({"name": "http-metrics", "port": 8080, "targetPort": "metrics", "protocol": "TCP"});
@@ -161,7 +169,10 @@ fn variables_are_the_same_as_a_list_and_as_a_map() {
         let objects = render(&helm, values, &[]).unwrap();
         find(&objects, "Deployment", NAME)["spec"]["template"]["spec"]["containers"][0]["env"].clone()
     };
-    assert_eq!(variables(r#"{env: {A: "1", B: 2}}"#), variables(r#"{env: [{name: A, value: "1"}, {name: B, value: "2"}]}"#));
+    assert_eq!(
+        variables(r#"{env: {A: "1", B: 2}}"#),
+        variables(r#"{env: [{name: A, value: "1"}, {name: B, value: "2"}]}"#)
+    );
 }
 
 #[test]
@@ -182,7 +193,10 @@ fn the_definition_is_in_a_part_that_can_be_left_out_and_its_job_may_touch_no_oth
     let without = render(&helm, "{crds: {enabled: false}}", &["--include-crds"]).unwrap();
     assert!(!kinds(&without).iter().any(|kind| kind == "CustomResourceDefinition" || kind == "Job"));
     let manual = render(&helm, "{crds: {upgradeJob: {enabled: false}}}", &["--include-crds"]).unwrap();
-    assert!(kinds(&manual).contains(&"CustomResourceDefinition".to_owned()) && !kinds(&manual).contains(&"Job".to_owned()));
+    assert!(
+        kinds(&manual).contains(&"CustomResourceDefinition".to_owned())
+            && !kinds(&manual).contains(&"Job".to_owned())
+    );
 }
 
 #[test]
@@ -197,7 +211,8 @@ fn alerts_and_dashboards_come_from_their_files_untouched() {
     let Some(helm) = helm() else { return };
     let folder = PathBuf::from(chart());
     let rules = manifest::read(&std::fs::read_to_string(folder.join("rules/imps.yaml")).unwrap()).unwrap();
-    let values = "{prometheusRule: {enabled: true, additionalGroups: [{name: ours, rules: []}]}, grafanaDashboard: {enabled: true}}";
+    let values = "{prometheusRule: {enabled: true, additionalGroups: [{name: ours, rules: []}]}, \
+                  grafanaDashboard: {enabled: true}}";
     let objects = render(&helm, values, &[]).unwrap();
     let groups = find(&objects, "PrometheusRule", NAME)["spec"]["groups"].as_array().unwrap();
     for group in rules[0]["groups"].as_array().unwrap() {
@@ -217,9 +232,22 @@ fn alerts_and_dashboards_come_from_their_files_untouched() {
 pub(crate) fn notes(helm: &Helm, values: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = values_file(&folder, values);
-    let install = ["install", "imps", &chart(), "--dry-run=client", "--namespace", "imps-system", "--set", IMAGE, "-f", &file];
+    let install = [
+        "install",
+        "imps",
+        &chart(),
+        "--dry-run=client",
+        "--namespace",
+        "imps-system",
+        "--set",
+        IMAGE,
+        "-f",
+        &file,
+    ];
     let said = helm.run(&install).unwrap().done().unwrap();
-    said.split_once("NOTES:").map(|(_, notes)| notes.to_owned()).unwrap_or_else(|| panic!("no notes in {said}"))
+    said.split_once("NOTES:")
+        .map(|(_, notes)| notes.to_owned())
+        .unwrap_or_else(|| panic!("no notes in {said}"))
 }
 
 #[test]
@@ -235,7 +263,10 @@ fn whoever_installs_is_warned_of_what_will_hurt() {
         ("{replicas: 2, leaderElection: {enabled: false}}", "without leader election"),
         ("{crds: {enabled: false}}", "crds.enabled is false"),
         ("{crds: {upgradeJob: {enabled: false}}}", "Helm never upgrades"),
-        ("{defaultConfig: {enabled: true, credentials: [{name: a, namespace: b}]}}", "`helm uninstall` deletes"),
+        (
+            "{defaultConfig: {enabled: true, credentials: [{name: a, namespace: b}]}}",
+            "`helm uninstall` deletes",
+        ),
         ("{defaultSecret: {enabled: true}}", "stored in the release"),
         ("{rbac: {create: false}}", "imps rbac"),
         ("{rbac: {mode: cluster}}", "every Secret of the cluster"),

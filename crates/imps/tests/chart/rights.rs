@@ -40,7 +40,13 @@ fn rights(objects: &[Value], namespace: &str, account: &str) -> BTreeSet<Right> 
                 for resource in texts(&rule["resources"]) {
                     for name in &names {
                         for verb in texts(&rule["verbs"]) {
-                            rights.insert([place.clone(), group.clone(), resource.clone(), name.clone(), verb]);
+                            rights.insert([
+                                place.clone(),
+                                group.clone(),
+                                resource.clone(),
+                                name.clone(),
+                                verb,
+                            ]);
                         }
                     }
                 }
@@ -93,7 +99,12 @@ fn named_rights_are_those_that_imps_prints_for_the_same_needs() {
     }
     let folder = tempfile::tempdir().unwrap();
     let plain = [
-        grant("one", "pull", &[("home", "hub"), ("home", "company")], json!({"namespaces": {"names": ["a"]}})),
+        grant(
+            "one",
+            "pull",
+            &[("home", "hub"), ("home", "company")],
+            json!({"namespaces": {"names": ["a"]}}),
+        ),
         grant("two", "another", &[("elsewhere", "hub")], json!({"namespaces": {"names": ["b"]}})),
     ];
     let values = "{rbac: {targetSecretNames: [pull, another], pods: false, sources: [{namespace: home, name: hub}, \
@@ -132,7 +143,8 @@ fn rights_in_some_namespaces_and_in_the_whole_cluster_are_those_that_imps_prints
     let mut object = grant("one", "pull", &[("home", "hub")], pods);
     object["spec"]["target"]["serviceAccounts"] = json!({"names": ["default"]});
     let file = manifest_file(&folder, &[object]);
-    let needs = "targetSecretNames: [pull], sources: [{namespace: home, name: hub}], serviceAccounts: [default]";
+    let needs =
+        "targetSecretNames: [pull], sources: [{namespace: home, name: hub}], serviceAccounts: [default]";
 
     let values = format!("{{rbac: {{mode: namespaced, namespaces: [shop, team-a], {needs}}}}}");
     let arguments = ["--mode=namespaced", "--namespaces=shop,team-a", "-f", &file];
@@ -169,7 +181,8 @@ fn the_job_s_rights_are_those_that_imps_prints_for_applying_the_definition() {
 #[test]
 fn the_release_s_own_imagepullsecret_is_among_the_needs() {
     let Some(helm) = helm() else { return };
-    let values = "{rbac: {mode: named, pods: false}, defaultSecret: {enabled: true, type: Opaque}, defaultConfig: {enabled: true, \
+    let values = "{rbac: {mode: named, pods: false}, defaultSecret: {enabled: true, type: Opaque}, \
+                  defaultConfig: {enabled: true, \
                   targetSecretName: pull, credentials: [{namespace: home, name: hub}], \
                   namespacesWithPods: {labels: [{matchLabels: {a: b}}]}}}";
     let folder = tempfile::tempdir().unwrap();
@@ -197,7 +210,9 @@ fn nothing_is_granted_that_was_not_asked_for() {
     if helm().is_none() {
         return;
     }
-    let has = |values: &str, resource: &str| charted(values, NAME).iter().any(|[_, _, found, ..]| found == resource);
+    let has = |values: &str, resource: &str| {
+        charted(values, NAME).iter().any(|[_, _, found, ..]| found == resource)
+    };
     assert!(has("{}", "secrets") && has("{}", "pods"));
     for values in ["{rbac: {pods: false}}", "{rbac: {pods: false, targetSecretNames: [a]}}"] {
         for resource in ["pods", "serviceaccounts", "serviceaccounts/token", "configmaps"] {

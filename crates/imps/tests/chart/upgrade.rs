@@ -8,9 +8,9 @@ use imps_api::keys;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 use kube::runtime::watcher;
-use kube::ResourceExt;
 use serde_json::json;
 
 use super::cluster::{Cluster, HOME, docker_config, is_whole};
@@ -62,7 +62,7 @@ impl Cluster {
         version.pointer("/schema/openAPIV3Schema/properties/status/properties/conditions").is_some()
     }
 
-    /// Makes what the original has written for its ImagePullSecrets: content, label, owner, and the copy in an annotation.
+    /// Makes what the original has written for its ImagePullSecrets: content, label, owner, a copy in an annotation.
     async fn write_targets_as_the_original(&self) {
         for (grant, secret, place) in GRANTS {
             let uid = grants(&self.client).get(grant).await.unwrap().uid().unwrap();
@@ -70,7 +70,7 @@ impl Cluster {
                 "metadata": {
                     "name": secret,
                     "labels": {keys::OWNER_UID_LABEL: uid},
-                    "annotations": {keys::LEGACY_COPY_ANNOTATION: "UEsDBBQACAAIAAAAAAAAAAAAAAAAAAAAAAAIAAAAb3JpZ2luYWw="},
+                    "annotations": {keys::LEGACY_COPY_ANNOTATION: "UEsDBBQACAAIAAAAb3JpZ2luYWw="},
                     "ownerReferences": [{
                         "apiVersion": format!("{}/{}", keys::GROUP, keys::VERSION), "kind": keys::KIND,
                         "name": grant, "uid": uid, "controller": false,
@@ -96,8 +96,13 @@ impl Cluster {
                 while let Some(event) = events.next().await {
                     let fault = match event {
                         Ok(watcher::Event::Delete(_)) => Some("deleted".to_owned()),
-                        Ok(watcher::Event::Apply(secret) | watcher::Event::InitApply(secret)) if !is_whole(&secret) => {
-                            Some(format!("version {} has no login", secret.resource_version().unwrap_or_default()))
+                        Ok(watcher::Event::Apply(secret) | watcher::Event::InitApply(secret))
+                            if !is_whole(&secret) =>
+                        {
+                            Some(format!(
+                                "version {} has no login",
+                                secret.resource_version().unwrap_or_default()
+                            ))
                         }
                         _ => None,
                     };
@@ -150,7 +155,9 @@ async fn there_and_back(side: &str) {
     }
     let cluster = Cluster::start(helm).await;
     let values = values_file(&cluster.folder, VALUES);
-    cluster.must(&["install", "imps", &predecessor(), side, "-f", &values, "--wait", "--timeout", "60s"]).await;
+    cluster
+        .must(&["install", "imps", &predecessor(), side, "-f", &values, "--wait", "--timeout", "60s"])
+        .await;
     served(&grants(&cluster.client)).await;
     let spec = json!({
         "registry": {"credentials": [{"name": "hub", "namespace": "sources"}]},
@@ -171,7 +178,17 @@ async fn there_and_back(side: &str) {
     assert!(refused.contains("--reset-then-reuse-values"), "{refused}");
     assert!(!cluster.definition_is_ours().await && cluster.image().await.contains("v0.3.13"));
     // With our image it works: what the old values do not have is filled in.
-    let reused = ["upgrade", "imps", &chart(), "--reuse-values", "--set", IMAGE, "--set", "image.tag=", "--dry-run=server"];
+    let reused = [
+        "upgrade",
+        "imps",
+        &chart(),
+        "--reuse-values",
+        "--set",
+        IMAGE,
+        "--set",
+        "image.tag=",
+        "--dry-run=server",
+    ];
     cluster.must(&reused).await;
 
     upgrade(&cluster, &before, &deployment).await;
@@ -220,16 +237,24 @@ async fn upgrade(cluster: &Cluster, before: &BTreeMap<String, String>, deploymen
         eventually(&format!("{grant} is ready"), async || {
             let status = grants(&cluster.client).get(grant).await.unwrap().data["status"].clone();
             let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
-            let ready = conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+            let ready = conditions
+                .iter()
+                .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
             if ready { Ok(()) } else { Err(format!("{status:#}\n{:#?}", cluster.kubelet.seen())) }
         })
         .await;
         let target = cluster.target(secret, place).await;
         assert!(is_whole(&target));
-        assert!(!target.annotations().contains_key(keys::LEGACY_COPY_ANNOTATION), "the copy is gone: {secret}");
+        assert!(
+            !target.annotations().contains_key(keys::LEGACY_COPY_ANNOTATION),
+            "the copy is gone: {secret}"
+        );
     }
     // What the user had set is still set.
     let spec = serde_json::to_value(after.spec).unwrap();
     let variables = &spec["template"]["spec"]["containers"][0]["env"];
-    assert!(variables.as_array().unwrap().contains(&json!({"name": "LOG_LEVEL", "value": "debug"})), "{variables}");
+    assert!(
+        variables.as_array().unwrap().contains(&json!({"name": "LOG_LEVEL", "value": "debug"})),
+        "{variables}"
+    );
 }

@@ -1,8 +1,9 @@
-//! A new release, and whether helm's waiting tells the truth: green when every pull secret is there, red when a person is needed.
+//! A new release, and whether helm's waiting tells the truth: green when every pull secret is there, red when a person
+//! is needed.
 
 use imps_testbed::manifest;
-use kube::api::Api;
 use k8s_openapi::api::core::v1::Secret;
+use kube::api::Api;
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, docker_config, is_whole};
@@ -46,11 +47,15 @@ async fn helm_s_waiting_is_green_when_the_pull_secrets_are_there_and_red_when_a_
     let complaint = complaint.unwrap_err();
     assert!(complaint.contains(GRANT) && complaint.contains("Failed"), "{complaint}");
     let status: Value = grants(&cluster.client).get(GRANT).await.unwrap().data["status"].clone();
-    let stalled = status["conditions"].as_array().unwrap().iter().any(|condition| condition["type"] == "Stalled");
+    let stalled =
+        status["conditions"].as_array().unwrap().iter().any(|condition| condition["type"] == "Stalled");
     assert!(stalled, "{status:#}");
 
     // The person mends it, and the same command is green.
-    Api::<Secret>::namespaced(cluster.client.clone(), "shop").delete("taken", &Default::default()).await.unwrap();
+    Api::<Secret>::namespaced(cluster.client.clone(), "shop")
+        .delete("taken", &Default::default())
+        .await
+        .unwrap();
     cluster.must(&[&["upgrade", "imps", &chart(), "-f", &bad], &wait[..]].concat()).await;
     assert!(is_whole(&cluster.target("taken", "shop").await));
 }
