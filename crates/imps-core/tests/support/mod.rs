@@ -221,7 +221,8 @@ impl Stage {
 
     /// A second process begins, which does not lead.
     pub fn add_standby(&mut self) {
-        let (controller, effects) = Controller::standby(terms(self.now - self.start), None, self.now);
+        let (controller, effects) =
+            Controller::standby(terms(self.now - self.start, self.served.clone()), None, self.now);
         self.standby = Some((controller, BTreeSet::new()));
         self.follow(effects);
     }
@@ -322,7 +323,7 @@ impl Stage {
                 if self.closed.contains(place) =>
             {
                 let fault = Fault { class: FaultClass::Forbidden, detail: "HTTP 403".to_owned() };
-                return self.tell(Fact::Broken(stream.clone(), fault));
+                return vec![Fact::Broken(stream.clone(), fault)];
             }
             Stream::Targets(name, extent) => facts.extend(
                 self.secrets
