@@ -202,8 +202,7 @@ impl fmt::Display for Keys<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Keys(old, new) = self;
         let differs = |key: &&String| old.get(*key) != new.get(*key);
-        let mut keys: Vec<&str> =
-            old.keys().chain(new.keys()).filter(differs).map(String::as_str).collect();
+        let mut keys: Vec<&str> = old.keys().chain(new.keys()).filter(differs).map(String::as_str).collect();
         keys.sort_unstable();
         keys.dedup();
         f.write_str(&keys.join(", "))

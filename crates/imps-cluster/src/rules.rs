@@ -36,7 +36,7 @@ pub enum Scope {
     Pods,
     /// The `ImagePullSecret`s, where one is attached to ServiceAccounts.
     Attached,
-    /// The ServiceAccounts that a Secret is attached to: those of the given names, or all when there is a pattern; where
+    /// The ServiceAccounts that a Secret is attached to: those of the given names, or all with a pattern, where
     /// the [`Mode`] says.
     Accounts,
 }
@@ -68,8 +68,9 @@ pub struct Rule {
     pub why: &'static str,
 }
 
-/// Every right that imps uses: the controller all but those of [`Scope::Single`] and [`Scope::Installer`], the refresher
-/// only the former and [`Scope::Sources`], `imps crd apply` only the latter. What is not here is never asked for.
+/// Every right that imps uses: the controller all but those of [`Scope::Single`] and [`Scope::Installer`], the
+/// refresher only the former and [`Scope::Sources`], `imps crd apply` only the latter. What is not here is never asked
+/// for.
 pub const RULES: &[Rule] = &[
     Rule {
         group: keys::GROUP,
@@ -301,8 +302,7 @@ pub fn roles(name: &str, needs: &Needs) -> (ClusterRole, Vec<Role>) {
         namespace,
         ..ObjectMeta::default()
     };
-    let cluster =
-        ClusterRole { metadata: metadata(None), rules: rules(cluster), ..ClusterRole::default() };
+    let cluster = ClusterRole { metadata: metadata(None), rules: rules(cluster), ..ClusterRole::default() };
     let role = |(namespace, rights): (NamespaceName, Vec<Right>)| Role {
         metadata: metadata(Some(namespace.to_string())),
         rules: rules(rights),

@@ -76,7 +76,9 @@ fn play(world: &str) -> String {
             "refuses" => {
                 stage.refusing.insert(NamespaceName::new(words[1]));
             }
-            "serves" => stage.served = Some(words[1..].iter().map(|name| NamespaceName::new(*name)).collect()),
+            "serves" => {
+                stage.served = Some(words[1..].iter().map(|name| NamespaceName::new(*name)).collect())
+            }
             "closed" => {
                 stage.closed.insert(NamespaceName::new(words[1]));
             }

@@ -449,7 +449,8 @@ mod tests {
             let complaint = rbac(bad).unwrap_err();
             assert!(complaint.contains(words), "{bad:?}: {complaint}");
         }
-        let Command::Controller(args) = parse(&["controller", "--namespaces=shop,yard"]).unwrap().command else {
+        let Command::Controller(args) = parse(&["controller", "--namespaces=shop,yard"]).unwrap().command
+        else {
             panic!("another command");
         };
         assert_eq!(args.namespaces, ["shop".into(), "yard".into()]);

@@ -109,18 +109,26 @@ fn the_roles_name_the_only_secrets_that_may_be_touched() {
 #[test]
 fn each_mode_of_rights_has_its_reach_and_the_widest_one_says_how_dangerous_it_is() {
     let example = ["rbac", "-f", "examples/sidecar-injection", "--service-account", "imps-system/imps"];
-    let namespaced = imps(&[&example[..], &["--mode", "namespaced", "--namespaces", "istio-system,shop"]].concat());
+    let namespaced =
+        imps(&[&example[..], &["--mode", "namespaced", "--namespaces", "istio-system,shop"]].concat());
     assert!(namespaced.status.success(), "{}", text(&namespaced));
     golden("rbac-namespaced.yaml", &text(&namespaced));
     let cluster = imps(&["rbac", "--mode", "cluster", "--allow", "pods,service-accounts"]);
     golden("rbac-cluster.yaml", &text(&cluster));
     for (arguments, words) in [
         (&["rbac", "--mode", "named"][..], "-f names the manifests"),
-        (&[&example[..], &["--mode", "named", "--allow", "pods"]].concat(), "--allow goes with --mode cluster"),
+        (
+            &[&example[..], &["--mode", "named", "--allow", "pods"]].concat(),
+            "--allow goes with --mode cluster",
+        ),
         (&[&example[..], &["--namespaces", "shop"]].concat(), "--namespaces goes with --mode namespaced"),
     ] {
         let output = imps(arguments);
-        assert!(!output.status.success() && text(&output).contains(words), "{arguments:?}: {}", text(&output));
+        assert!(
+            !output.status.success() && text(&output).contains(words),
+            "{arguments:?}: {}",
+            text(&output)
+        );
     }
 }
 
@@ -139,7 +147,10 @@ fn the_policies_are_printed_as_the_page_about_rights_shows_them() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rights.md");
     let page = std::fs::read_to_string(page).unwrap();
     let shown: Vec<&str> = page.split("```").filter_map(|block| block.strip_prefix("yaml\n")).collect();
-    assert!(!shown.is_empty() && shown.iter().all(|block| printed.contains(block)), "docs/rights.md is another");
+    assert!(
+        !shown.is_empty() && shown.iter().all(|block| printed.contains(block)),
+        "docs/rights.md is another"
+    );
 }
 
 #[test]

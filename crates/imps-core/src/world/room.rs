@@ -314,9 +314,9 @@ impl Room {
             Stream::Targets(name, _) => {
                 grant.template.name == *name || self.record.secret_names.contains(name)
             }
-            Stream::Accounts(name, _) => {
-                self.account_patterns().any(|pattern| pattern.exact() == name.as_ref().map(AccountName::as_str))
-            }
+            Stream::Accounts(name, _) => self
+                .account_patterns()
+                .any(|pattern| pattern.exact() == name.as_ref().map(AccountName::as_str)),
         }
     }
 

@@ -201,7 +201,8 @@ impl Default for Stage {
 impl Stage {
     /// A new process on the same cluster: it knows nothing but what the statuses remember.
     pub fn restart(&mut self) {
-        let (controller, effects) = Controller::new(terms(self.now - self.start, self.served.clone()), None, self.now);
+        let (controller, effects) =
+            Controller::new(terms(self.now - self.start, self.served.clone()), None, self.now);
         for (uid, (_, _, record)) in &mut self.grants {
             if let Some(standing) = self.standings.get(uid) {
                 *record = remembered(standing);

@@ -62,7 +62,9 @@ fn needs(args: &RbacArgs) -> Result<Needs, Error> {
         RightsMode::Cluster => Mode::Cluster,
     };
     if mode != Mode::Cluster && args.filename.is_empty() {
-        return Err("-f names the manifests with the ImagePullSecrets; only --mode cluster does without".into());
+        return Err(
+            "-f names the manifests with the ImagePullSecrets; only --mode cluster does without".into()
+        );
     }
     if mode != Mode::Cluster && !args.allow.is_empty() {
         return Err("--allow goes with --mode cluster; otherwise the manifests tell what is used".into());

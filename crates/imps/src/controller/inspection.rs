@@ -87,7 +87,9 @@ async fn inspect(client: Client, finding: Finding) {
                     "whether the CustomResourceDefinition is up to date is not checked; all else works"
                 );
             }
-            Err(fault) => tracing::debug!(%fault, "the CustomResourceDefinition cannot be read, trying again"),
+            Err(fault) => {
+                tracing::debug!(%fault, "the CustomResourceDefinition cannot be read, trying again")
+            }
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }

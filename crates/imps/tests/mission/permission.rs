@@ -85,10 +85,15 @@ pub(crate) fn nothing_is_missed_and_nothing_is_left_over(solo: &Solo, documents:
         let namespace = role["metadata"]["namespace"].as_str();
         for rule in role["rules"].as_array().into_iter().flatten() {
             for verb in super::read::texts(&rule["verbs"]) {
-                let wanted = right(verb, rule["apiGroups"][0].as_str().unwrap(), rule["resources"][0].as_str().unwrap());
+                let wanted = right(
+                    verb,
+                    rule["apiGroups"][0].as_str().unwrap(),
+                    rule["resources"][0].as_str().unwrap(),
+                );
                 let fits = |request: &Value| {
                     let at = &request["objectRef"];
-                    let named = |name| super::read::texts(&rule["resourceNames"]).any(|known| Some(known) == name);
+                    let named =
+                        |name| super::read::texts(&rule["resourceNames"]).any(|known| Some(known) == name);
                     used(request).contains(&wanted)
                         && namespace.is_none_or(|namespace| at["namespace"] == namespace)
                         && (rule["resourceNames"].is_null() || named(at["name"].as_str()))

@@ -40,7 +40,9 @@ async fn seed(scene: &Scene, life: &Life) {
         }
     }
     // In the last one.
-    scene.put_secret(&places[places.len() - 1], &scene.secret, "Opaque", &[("key", b"value")], json!({})).await;
+    scene
+        .put_secret(&places[places.len() - 1], &scene.secret, "Opaque", &[("key", b"value")], json!({}))
+        .await;
 }
 
 /// All Secrets of the cluster, and those of them that the operator's identity can read in some way.
@@ -75,7 +77,10 @@ async fn lists_freely(scene: &Scene, namespaces: &[&str]) -> bool {
 }
 
 /// A whole life under the roles that `imps rbac` prints with these arguments. The operator has no other right.
-async fn live(arguments: impl Fn(&Life) -> Vec<String>, controller: impl Fn(&Life) -> Vec<String>) -> Option<(Solo, Life)> {
+async fn live(
+    arguments: impl Fn(&Life) -> Vec<String>,
+    controller: impl Fn(&Life) -> Vec<String>,
+) -> Option<(Solo, Life)> {
     let empty = Solo::empty_on_pages().await?;
     let life = Life::prepare(&empty.scene).await;
     seed(&empty.scene, &life).await;
@@ -102,9 +107,8 @@ async fn with_named_rights_no_secret_but_targets_and_sources_is_readable() {
     let Some((solo, life)) = live(|_| words(&["--mode=named"]), |_| Vec::new()).await else { return };
     let scene = &solo.scene;
     let (all, readable) = readable(scene).await;
-    let declared = |(namespace, name): &&Place| {
-        *name == scene.secret || (*namespace == scene.home && name == "hub")
-    };
+    let declared =
+        |(namespace, name): &&Place| *name == scene.secret || (*namespace == scene.home && name == "hub");
     let declared: BTreeSet<Place> = all.iter().filter(declared).cloned().collect();
     assert_eq!(readable, declared);
     let beyond = all.len() - declared.len();
@@ -129,7 +133,8 @@ async fn with_namespaced_rights_the_same_name_elsewhere_is_not_readable() {
     assert_eq!(readable, declared);
     let beyond = all.len() - declared.len();
     assert!(beyond >= 50 && declared.len() == 3, "{beyond} others, and {declared:?}");
-    let elsewhere = all.iter().any(|(namespace, name)| *name == scene.secret && namespace.contains("stranger"));
+    let elsewhere =
+        all.iter().any(|(namespace, name)| *name == scene.secret && namespace.contains("stranger"));
     assert!(elsewhere, "the name stands in a namespace that is not served");
     assert!(!lists_freely(scene, &[&life.shop, &life.yard, &scene.home]).await);
     say(&format!("{beyond} Secrets probed, none of them readable"));
@@ -205,7 +210,8 @@ async fn selected_namespaces_that_are_not_served_are_left_out_and_named() {
     let requests = solo.requests();
     let outside = requests.iter().filter(|request| {
         let namespace = request["objectRef"]["namespace"].as_str().unwrap_or_default();
-        request["objectRef"]["resource"] == "secrets" && ![life.shop.as_str(), &scene.home].contains(&namespace)
+        request["objectRef"]["resource"] == "secrets"
+            && ![life.shop.as_str(), &scene.home].contains(&namespace)
     });
     assert_eq!(outside.count(), 0, "nothing is even asked about Secrets elsewhere");
 }
