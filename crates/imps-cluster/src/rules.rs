@@ -40,7 +40,7 @@ pub enum Scope {
     Lease,
     /// All Leases of that namespace: a right to create cannot name the object.
     Leases,
-    /// The ServiceAccounts that a Secret is attached to: those of the given names, or all when there is a pattern; where
+    /// The ServiceAccounts that a Secret is attached to: those of the given names, or all with a pattern, where
     /// the [`Mode`] says.
     Accounts,
 }
@@ -72,8 +72,9 @@ pub struct Rule {
     pub why: &'static str,
 }
 
-/// Every right that imps uses: the controller all but those of [`Scope::Single`] and [`Scope::Installer`], the refresher
-/// only the former and [`Scope::Sources`], `imps crd apply` only the latter. What is not here is never asked for.
+/// Every right that imps uses: the controller all but those of [`Scope::Single`] and [`Scope::Installer`], the
+/// refresher only the former and [`Scope::Sources`], `imps crd apply` only the latter. What is not here is never asked
+/// for.
 pub const RULES: &[Rule] = &[
     Rule {
         group: keys::GROUP,

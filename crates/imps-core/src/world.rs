@@ -455,8 +455,8 @@ impl World {
         self.streams.get(stream).is_some_and(|state| state.listed)
     }
 
-    /// Whether nothing has to wait for the stream any more: it has been read, or it shows a single namespace and does not
-    /// come, which holds up no other.
+    /// Whether nothing has to wait for the stream any more: it has been read, or it shows a single namespace and does
+    /// not come, which holds up no other.
     pub fn is_heard(&self, stream: &Stream) -> bool {
         let narrow = matches!(stream, Stream::Targets(_, Extent::In(_)) | Stream::Accounts(_, Extent::In(_)));
         self.is_listed(stream) || (narrow && self.stream_fault(stream).is_some())
@@ -467,8 +467,8 @@ impl World {
         self.terms.served.as_ref().is_none_or(|served| served.contains(namespace))
     }
 
-    /// What has to be listened to for the whole of what is served. A namespace that is not there has nothing to say, and
-    /// no right that was given in it.
+    /// What has to be listened to for the whole of what is served. A namespace that is not there has nothing to say,
+    /// and no right that was given in it.
     fn extents(&self) -> Vec<Extent> {
         match &self.terms.served {
             None => vec![Extent::Everywhere],
@@ -498,8 +498,8 @@ impl World {
         self.extents().into_iter().map(move |extent| Stream::Targets(name.clone(), extent))
     }
 
-    /// The streams that show the ServiceAccounts of a name, or all of them for a pattern. A name has one of its own also
-    /// when a pattern covers it, so that a right that only the pattern needs is missed by nobody else.
+    /// The streams that show the ServiceAccounts of a name, or all of them for a pattern. A name has one of its own
+    /// also when a pattern covers it, so that a right that only the pattern needs is missed by nobody else.
     pub(crate) fn accounts_streams(&self, pattern: &NamePattern) -> impl Iterator<Item = Stream> + use<> {
         let name = pattern.exact().map(AccountName::new);
         self.extents().into_iter().map(move |extent| Stream::Accounts(name.clone(), extent))
