@@ -18,12 +18,14 @@ use crate::image::{self, Content};
 use crate::names::fresh_name;
 use crate::plane::Plane;
 use crate::ports::free_ports;
-use crate::registry;
+use crate::registry::{self, Registry};
 use crate::skip::Missing;
 
+mod crossing;
 pub mod pod;
 mod unshared;
 
+use crossing::Crossing;
 pub use unshared::{Output, Unshared};
 
 /// The name that the node registers.
@@ -44,6 +46,7 @@ pub struct Node {
     // Fields are dropped in this order.
     kubelet: Daemon,
     containerd: Daemon,
+    _crossing: Crossing,
     socket: PathBuf,
 }
 
@@ -90,6 +93,12 @@ impl Node {
     ///
     /// Outside of [`Unshared`], and when a program does not get ready; the error shows the end of its log.
     pub async fn start(plane: &Plane) -> Result<Self> {
+        Self::start_for(plane, &[]).await
+    }
+
+    /// As [`start`](Self::start), and these registries are reached by the names of their hosts. containerd is told of
+    /// nothing but a proxy and whom to trust, so that all it does is what it does by itself.
+    pub async fn start_for(plane: &Plane, registries: &[&Registry]) -> Result<Self> {
         let cgroup = unshared::cgroup().context("a node runs in namespaces of its own only")?;
         let programs = NodeBinaries::find()?;
         // On the memory of these namespaces. Not removed: other file systems are mounted in it.
@@ -100,7 +109,9 @@ impl Node {
         fs::write(&configuration, containerd_configuration(&folder, &socket))
             .context("cannot configure containerd")?;
         let arguments = vec!["--config".into(), configuration.into()];
-        let containerd = Daemon::new("containerd", Path::new("containerd"), &folder, arguments);
+        let crossing = Crossing::open(registries, &folder).await?;
+        let containerd = Daemon::new("containerd", Path::new("containerd"), &folder, arguments)
+            .in_environment(crossing.environment());
         let [port, healthz_port] = free_ports()?;
         let configuration = folder.join("kubelet.json");
         let text = kubelet_configuration(&folder, &socket, &cgroup, port, healthz_port);
@@ -119,7 +130,7 @@ impl Node {
             unshared::ADDRESS.into(),
         ];
         let kubelet = Daemon::new("kubelet", &programs.kubelet, &folder, arguments);
-        let node = Self { kubelet, containerd, socket };
+        let node = Self { kubelet, containerd, _crossing: crossing, socket };
         node.run(plane, &folder, &programs.idle).await?;
         Ok(node)
     }

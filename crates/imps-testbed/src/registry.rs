@@ -6,7 +6,9 @@
 
 mod gate;
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -32,6 +34,9 @@ const PROGRAMS: [(&str, &str); 2] = [("docker-registry", "docker-registry"), ("s
 
 /// It starts in a tenth of a second.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// What stands before the name of a user in its log, once that is let in.
+const LET_IN: &str = " auth.user.name=";
 
 /// The lowest cost that bcrypt has: these passwords protect nothing, and the registry checks one per request.
 const BCRYPT_COST: u32 = 4;
@@ -68,6 +73,13 @@ pub struct Settings<'a> {
     pub neighbours: &'a [(&'a str, &'a str)],
 }
 
+impl Settings<'_> {
+    /// Where a token service knows the users, the registry sees none of their logins.
+    fn renames(&self) -> bool {
+        self.host.is_some() && self.tokens.is_none()
+    }
+}
+
 /// A service that clients of a registry show their login to, and whose word the registry takes.
 #[derive(Clone, Debug)]
 pub struct TokenService {
@@ -87,6 +99,8 @@ pub struct Registry {
     gate: Option<Gate>,
     daemon: Daemon,
     name: String,
+    /// Whether each login is a user of its own.
+    renames: bool,
     _janitor: Janitor,
     home: Home,
 }
@@ -139,7 +153,8 @@ impl Registry {
                 }
                 None => (None, address.clone()),
             };
-            let registry = Self { gate, daemon, name, _janitor: Janitor::watch(home.path())?, home };
+            let renames = settings.renames();
+            let registry = Self { gate, daemon, name, renames, _janitor: Janitor::watch(home.path())?, home };
             match settings.tokens {
                 Some(tokens) => write_private(&registry.home.path().join("tokens.crt"), &tokens.certificate)?,
                 None => registry.set_users(settings.users)?,
@@ -167,6 +182,27 @@ impl Registry {
         gate.into_iter().flatten().collect()
     }
 
+    /// Who was let in so far, by the names that the registry has for them: see [`name_of`](Self::name_of). Where a
+    /// token service knows the users, it is whom that names in its tokens.
+    pub fn let_in(&self) -> Result<BTreeSet<String>> {
+        let log = fs::read_to_string(self.daemon.log()).context("cannot read the log of a registry")?;
+        Ok(log.lines().filter_map(user_let_in).map(str::to_owned).collect())
+    }
+
+    /// The name that the registry has for whoever has this login.
+    #[must_use]
+    pub fn name_of(&self, login: Login<'_>) -> String {
+        if self.renames { gate::user_of(login) } else { login.user.to_owned() }
+    }
+
+    /// Where the proxy is that leads to it, and the certificate of who vouches for its name; for a registry that is
+    /// reached by one.
+    pub(crate) fn way(&self) -> Result<Option<(SocketAddr, String)>> {
+        let Some(gate) = &self.gate else { return Ok(None) };
+        let authority = fs::read_to_string(gate.trust().join(gate::AUTHORITY));
+        Ok(Some((gate.address(), authority.context("cannot read a certificate")?)))
+    }
+
     /// The docker config that holds this login for this registry, as a Secret would.
     #[must_use]
     pub fn docker_config(&self, login: Login<'_>) -> String {
@@ -179,9 +215,12 @@ impl Registry {
         self.push(image, Content::Text(image), login).await
     }
 
-    /// Makes an image that runs a static program and pushes it as `image`, which is `repository:tag`.
+    /// Makes an image that runs a static program and pushes it as `image`, which is `repository:tag`. It shares nothing
+    /// with images of other names and registries, so that a runtime which has those still has to fetch it.
     pub async fn push_program(&self, image: &str, program: &Path, login: Login<'_>) -> Result<()> {
-        let program = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+        let mut program = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+        // Kernels do not mind what follows a program.
+        program.extend_from_slice(self.reference(image).as_bytes());
         self.push(image, Content::Program(&program), login).await
     }
 
@@ -231,7 +270,7 @@ impl Registry {
     fn htpasswd(&self, users: &[Login<'_>]) -> Result<String> {
         let mut lines = String::new();
         for login in users {
-            let user = if self.gate.is_some() { gate::user_of(*login) } else { login.user.to_owned() };
+            let user = self.name_of(*login);
             let hash = bcrypt::hash(login.password, BCRYPT_COST).context("cannot hash a password")?;
             lines.push_str(&format!("{user}:{hash}\n"));
         }
@@ -284,8 +323,7 @@ impl Registry {
 /// Whom clients reach by the gate: the registry, with its token service if it has one, and its neighbours.
 fn doors(host: &str, registry: &str, settings: &Settings<'_>) -> Vec<Door> {
     let elsewhere = settings.tokens.map(|tokens| (tokens.paths, tokens.address.clone()));
-    // Where a token service knows the users, the registry sees none of their logins.
-    let renames = settings.tokens.is_none();
+    let renames = settings.renames();
     let mut doors = vec![Door { host: host.to_owned(), server: registry.to_owned(), elsewhere, renames }];
     doors.extend(settings.neighbours.iter().map(|(host, server)| Door {
         host: (*host).to_owned(),
@@ -309,13 +347,20 @@ fn configuration_of(folder: &Path, address: &str, tokens: Option<(&TokenService,
     };
     json!({
         "version": "0.1",
-        "log": {"level": "info", "accesslog": {"disabled": true}},
+        // Of whom it lets in it tells at this level only.
+        "log": {"level": "debug", "accesslog": {"disabled": true}},
         "storage": {"filesystem": {"rootdirectory": folder.join("storage")}},
         // Relative, because a client may know the registry by another name than the registry does.
         "http": {"addr": address, "secret": fresh_name("secret"), "relativeurls": true},
         "auth": auth,
     })
     .to_string()
+}
+
+/// The user of whom a line of the registry's log says that it was let in.
+fn user_let_in(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once(LET_IN)?;
+    rest.split(' ').next().map(|name| name.trim_matches('"'))
 }
 
 /// Ready means that it refuses a stranger.

@@ -1,6 +1,7 @@
 //! The registry under test lets in who has the right login, and nobody else.
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail as the test does")]
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use imps_testbed::registry::Settings;
@@ -84,8 +85,12 @@ async fn by_the_name_of_a_host_it_lets_in_every_password_that_a_user_has_now() {
     assert_eq!(pull(&old).await, Pull::Pulled);
     assert!(refused(&pull(&new).await));
 
+    let let_in = |logins: &[Login<'_>]| logins.iter().map(|login| registry.name_of(*login)).collect();
+    let robot: BTreeSet<String> = let_in(&[ROBOT]);
+    assert_eq!(registry.let_in().unwrap(), robot, "whoever is refused is not in its log as let in");
     registry.set_users(&[ROBOT, next]).unwrap();
     assert_eq!((pull(&old).await, pull(&new).await), (Pull::Pulled, Pull::Pulled));
+    assert_eq!(registry.let_in().unwrap(), let_in(&[ROBOT, next]));
 
     registry.set_users(&[next]).unwrap();
     assert!(refused(&pull(&old).await));

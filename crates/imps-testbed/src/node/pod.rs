@@ -50,9 +50,11 @@ impl fmt::Display for State {
     }
 }
 
-/// A pod for the node, on the machine's own network because there is no other. Its image is looked for each time.
+/// A pod for the node, on the machine's own network because there is no other. Its image is looked for each time. If it
+/// names no pull secret, it gets those of the namespace's ServiceAccount `default`.
 #[must_use]
-pub fn manifest(namespace: &str, name: &str, image: &str, pull_secret: &str) -> Value {
+pub fn manifest(namespace: &str, name: &str, image: &str, pull_secret: Option<&str>) -> Value {
+    let pull_secrets: Vec<Value> = pull_secret.iter().map(|name| json!({"name": name})).collect();
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": namespace},
@@ -63,7 +65,7 @@ pub fn manifest(namespace: &str, name: &str, image: &str, pull_secret: &str) -> 
             "hostNetwork": true,
             "automountServiceAccountToken": false,
             "terminationGracePeriodSeconds": 0,
-            "imagePullSecrets": [{"name": pull_secret}],
+            "imagePullSecrets": pull_secrets,
             "containers": [{"name": CONTAINER, "image": image, "imagePullPolicy": "Always"}],
         },
     })

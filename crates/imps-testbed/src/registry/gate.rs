@@ -73,6 +73,11 @@ impl Gate {
         Ok(Self { address, trust, listener: tokio::spawn(listen(listener, Arc::new(way))) })
     }
 
+    /// Where the proxy is.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The URL of the proxy.
     pub(super) fn proxy(&self) -> String {
         format!("http://{}", self.address)

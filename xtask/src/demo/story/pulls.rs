@@ -66,7 +66,7 @@ async fn arrival<'s>(story: &mut Story<'_>, pulls: &Pulls<'s>) -> Result<Watcher
     story.stage.enter("Namespace", NAMESPACE).await?;
     story.stage.wait_for_account(NAMESPACE).await?;
     let reference = format!("{}/{image}", registry.address());
-    story.stage.apply(&pod::manifest(NAMESPACE, POD, &reference, TARGET)).await?;
+    story.stage.apply(&pod::manifest(NAMESPACE, POD, &reference, Some(TARGET))).await?;
     let text = format!("namespace and pod {POD} created; the pod names the pull secret {TARGET}");
     story.voice.say(NAMESPACE, &text);
     let pod = read(story).await?;
