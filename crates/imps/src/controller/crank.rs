@@ -219,7 +219,8 @@ impl Crank {
                         let result = herald.report(&standing, &notices, before.as_ref()).await;
                         match &result {
                             Err(fault) if fault.remedy() == Remedy::Replan => {
-                                tracing::debug!(imagepullsecret = %standing.identity.name, %fault, "status not written");
+                                let imagepullsecret = &standing.identity.name;
+                                tracing::debug!(%imagepullsecret, %fault, "status not written");
                             }
                             Err(fault) => {
                                 tracing::warn!(imagepullsecret = %standing.identity.name, %fault, "status not written");

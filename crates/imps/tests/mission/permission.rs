@@ -28,8 +28,8 @@ fn declared() -> BTreeSet<Right> {
     let of_rule = |rule: &imps_cluster::rules::Rule| {
         rule.verbs.iter().map(|verb| right(verb, rule.group, rule.resource)).collect::<Vec<_>>()
     };
-    // Those of the refresher, of `imps crd apply`, and of an operator that may take on identities or elects, have scenes
-    // of their own.
+    // Those of the refresher, of `imps crd apply`, and of an operator that may take on identities or elects, have
+    // scenes of their own.
     let elsewhere = [Scope::Single, Scope::Installer, Scope::ServiceAccounts, Scope::Lease, Scope::Leases];
     RULES.iter().filter(|rule| !elsewhere.contains(&rule.scope)).flat_map(of_rule).collect()
 }
