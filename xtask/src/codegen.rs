@@ -7,6 +7,8 @@ use clap::Args;
 
 use crate::workspace::{cargo, output_of, root};
 
+mod chart;
+
 /// One generated file: what `imps` prints for these arguments, below a line that says where it comes from.
 struct Generated {
     path: &'static str,
@@ -16,8 +18,14 @@ struct Generated {
 }
 
 /// Every generated file. A new one is a new row.
-const FILES: &[Generated] =
-    &[Generated { path: "crates/imps-api/crd.yaml", arguments: &["crd"], comment: "#" }];
+const FILES: &[Generated] = &[
+    Generated { path: "crates/imps-api/crd.yaml", arguments: &["crd"], comment: "#" },
+    Generated {
+        path: "chart/imagepullsecrets/charts/crds/crds/imagepullsecrets.yaml",
+        arguments: &["crd"],
+        comment: "#",
+    },
+];
 
 /// Write the generated files, or check that they are what would be written.
 #[derive(Args)]
@@ -31,18 +39,19 @@ impl Codegen {
     /// Carries the command out.
     pub(crate) fn run(&self) -> Result<()> {
         let mut stale = Vec::new();
-        for file in FILES {
-            let wanted = file.render()?;
-            let path = root().join(file.path);
+        let printed = FILES.iter().map(|file| Ok((file.path.to_owned(), file.render()?)));
+        let files = printed.collect::<Result<Vec<_>>>()?;
+        for (file, wanted) in files.into_iter().chain(chart::files()?) {
+            let path = root().join(&file);
             let found = fs::read_to_string(&path).unwrap_or_default();
             if found == wanted {
                 continue;
             }
             if self.check {
-                stale.push(format!("{}:{}", file.path, first_difference(&found, &wanted)));
+                stale.push(format!("{file}:{}", first_difference(&found, &wanted)));
             } else {
-                fs::write(&path, wanted).with_context(|| format!("cannot write {}", file.path))?;
-                eprintln!("wrote {}", file.path);
+                fs::write(&path, wanted).with_context(|| format!("cannot write {file}"))?;
+                eprintln!("wrote {file}");
             }
         }
         if !stale.is_empty() {

@@ -11,6 +11,7 @@ mod cloud;
 mod codegen;
 mod console;
 mod demo;
+mod helm;
 mod interrupt;
 mod lookout;
 mod packages;
@@ -36,6 +37,7 @@ enum Command {
     Plane(plane::Plane),
     Demo(demo::Demo),
     Bench(bench::Bench),
+    Helm(helm::Helm),
     Fmt(check::Format),
     Lint(check::Lint),
     Tidy(tidy::Tidy),
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Plane(command) => command.run(),
         Command::Demo(command) => return exit(command.run()),
         Command::Bench(command) => return exit(command.run()),
+        Command::Helm(command) => return exit(command.run()),
         Command::Fmt(command) => command.run(),
         Command::Lint(command) => command.run(),
         Command::Tidy(command) => command.run(),

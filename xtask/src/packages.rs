@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 use imps_testbed::cloud::environment;
-use imps_testbed::{clock, node, registry};
+use imps_testbed::{clock, lua, node, registry};
 
 use crate::workspace::output_of;
 
@@ -31,8 +31,13 @@ pub(crate) fn provide() -> Result<()> {
 
 /// Those of a node only where one could run.
 fn missing() -> Vec<&'static str> {
-    let mut packages =
-        [registry::missing_packages(), environment::missing_packages(), clock::missing_packages()].concat();
+    let mut packages = [
+        registry::missing_packages(),
+        environment::missing_packages(),
+        clock::missing_packages(),
+        lua::missing_packages(),
+    ]
+    .concat();
     if node::permitted().is_ok() {
         packages.extend(node::missing_packages());
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use imps_testbed::binaries::{Binaries, cache_folder};
+use imps_testbed::binaries::{Binaries, cache_folder, helm};
 use imps_testbed::control_plane::{ControlPlane, Options, detached_is_up, stop_detached};
 use imps_testbed::plane::Record;
 use imps_testbed::plane_build;
@@ -76,6 +76,13 @@ fn build_node(force: bool) -> Result<PathBuf> {
 /// Builds what a node needs, unless it is cached.
 pub(crate) fn provide_node_binaries() -> Result<()> {
     build_node(false).map(drop)
+}
+
+/// Builds helm, unless it is cached.
+pub(crate) fn provide_helm() -> Result<PathBuf> {
+    let mut console = Console::new();
+    plane_build::build_helm(false, &mut |news| console.show(&news))?;
+    helm()
 }
 
 fn home() -> Result<PathBuf> {

@@ -51,8 +51,9 @@ impl Test {
         }
         steps.take_optional("packages: what tests need from Debian", packages::provide);
         steps.take_optional("cloud: Python packages for the emulated clouds", cloud::provide);
-        steps.take("plane build: etcd, kube-apiserver, kube-controller-manager, kubelet", || {
+        steps.take("plane build: etcd, kube-apiserver, kube-controller-manager, helm, kubelet", || {
             plane::provide_binaries()?;
+            plane::provide_helm()?;
             if node::permitted().is_ok() { plane::provide_node_binaries() } else { Ok(()) }
         });
         let runtime = tokio::runtime::Runtime::new().context("no async runtime")?;

@@ -271,6 +271,7 @@ pub struct SourceStatus {
 
 /// Counts of namespaces.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
 pub struct TargetCounts {
     /// Desired namespaces are those that are selected.
     pub desired: i32,
@@ -280,6 +281,9 @@ pub struct TargetCounts {
     pub failed: i32,
     /// Conflict ones have a Secret of another owner at the target's name, which is left alone.
     pub conflict: i32,
+    /// LeftOut ones are selected, and not among the namespaces that this imps serves. They do not count as desired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<i32>,
 }
 
 /// One namespace in which something failed.

@@ -62,6 +62,6 @@ pub const MANAGED_BY: &str = "imps";
 pub const FIELD_MANAGER: &str = "imps";
 /// Component that events are reported by, as with the original.
 pub const REPORTING_CONTROLLER: &str = "imagepullsecrets-controller";
-/// Name of the Lease by which operators elect their leader: the original's, so that during an upgrade the two never write
-/// at once (banzaicloud/imps:cmd/controller/main.go).
+/// Name of the Lease by which operators elect their leader: the original's, so that during an upgrade the two never
+/// write at once (banzaicloud/imps:cmd/controller/main.go).
 pub const LEASE: &str = "73de1ad9.banzaicloud.io";

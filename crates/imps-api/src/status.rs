@@ -157,6 +157,7 @@ fn counts(standing: &Standing) -> TargetCounts {
         synced: count(tally.synced),
         failed: count(tally.failed),
         conflict: count(tally.conflict),
+        left_out: Some(count(tally.left_out)).filter(|left_out| *left_out > 0),
     }
 }
 

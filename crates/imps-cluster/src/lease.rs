@@ -1,5 +1,5 @@
-//! The hands of an election: requests about one Lease, one at a time, on a client of their own, and the news for whoever
-//! acts. Who leads is decided by `imps_core::leadership`.
+//! The hands of an election: requests about one Lease, one at a time, on a client of their own, and the news for
+//! whoever acts. Who leads is decided by `imps_core::leadership`.
 //!
 //! The client shares nothing with that of all other requests: neither connections nor anything that they wait for.
 
@@ -108,8 +108,8 @@ impl Election {
         self.turns.recv().await
     }
 
-    /// Gives the Lease back, so that a successor need not wait for its end. Only for one that does nothing in the name of
-    /// the leader any more. Returns whether it is free of this process.
+    /// Gives the Lease back, so that a successor need not wait for its end. Only for one that does nothing in the name
+    /// of the leader any more. Returns whether it is free of this process.
     pub async fn resign(self) -> bool {
         // A task that has ended by a panic has let nothing go.
         self.resign.send(()).is_ok() && self.task.await.unwrap_or(false)

@@ -2,11 +2,13 @@
 
 pub mod apply;
 pub mod client;
+pub mod definition;
 pub mod fault;
 pub mod fence;
 pub mod identity;
 pub mod lease;
 pub mod pace;
+pub mod policy;
 pub mod remit;
 pub mod report;
 pub mod rules;

@@ -97,7 +97,7 @@ impl Single {
                 tenure: Tenure::default(),
             })),
             Stream::Namespaces => Fact::Namespace(self.target.namespace.clone(), Namespace::default()),
-            Stream::Pods { .. } | Stream::Source(_) | Stream::Targets(_) | Stream::Accounts(_) => {
+            Stream::Pods { .. } | Stream::Source(_) | Stream::Targets(..) | Stream::Accounts(..) => {
                 return None;
             }
         };
@@ -109,7 +109,7 @@ impl Remit {
     /// What a stream is about, in words.
     pub fn spell(&self, stream: &Stream) -> String {
         match (self, stream) {
-            (Remit::Single(single), Stream::Targets(_)) => format!("secret {}", single.target),
+            (Remit::Single(single), Stream::Targets(..)) => format!("secret {}", single.target),
             _ => stream.to_string(),
         }
     }
@@ -130,6 +130,7 @@ impl Remit {
 #[cfg(test)]
 mod tests {
     use imps_core::reason::Remedy;
+    use imps_core::world::Extent;
 
     use super::*;
 
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn streams_are_spelled_as_they_are_asked_for() {
         let single = Remit::Single(Arc::new(Single::new(&[at("a")], at("pull")).unwrap()));
-        let targets = Stream::Targets("pull".into());
+        let targets = Stream::Targets("pull".into(), Extent::Everywhere);
         assert_eq!(single.spell(&targets), "secret shop/pull");
         assert_eq!(Remit::Cluster.spell(&targets), "secrets named pull in all namespaces");
     }

@@ -12,6 +12,7 @@ use imps_core::selector::NamePattern;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::definition;
 use crate::remit::Single;
 
 /// What a right is about.
@@ -19,7 +20,11 @@ use crate::remit::Single;
 pub enum Scope {
     /// All objects of the resource.
     Cluster,
-    /// Secrets at the targets' names, in every namespace.
+    /// The definition of the custom resource, for whoever reads it.
+    Definition,
+    /// The same, for `imps crd apply`.
+    Installer,
+    /// Secrets at the targets' names, where the [`Mode`] says.
     Targets,
     /// The one Secret that `imps refresher` keeps, in its namespace.
     Single,
@@ -35,8 +40,21 @@ pub enum Scope {
     Lease,
     /// All Leases of that namespace: a right to create cannot name the object.
     Leases,
-    /// The ServiceAccounts that a Secret is attached to: those of the given names, or all when there is a pattern.
+    /// The ServiceAccounts that a Secret is attached to: those of the given names, or all with a pattern, where
+    /// the [`Mode`] says.
     Accounts,
+}
+
+/// How far the rights on target Secrets, and on ServiceAccounts that name them, reach.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// To the names that are known, in every namespace.
+    #[default]
+    Named,
+    /// To the names that are known, in these namespaces; the operator has to be told the same ones.
+    Namespaced(BTreeSet<NamespaceName>),
+    /// To every Secret of the cluster, as the names are not known.
+    Cluster,
 }
 
 /// One right.
@@ -54,8 +72,9 @@ pub struct Rule {
     pub why: &'static str,
 }
 
-/// Every right that imps uses: the controller all but those of [`Scope::Single`], the refresher only those and
-/// [`Scope::Sources`]. What is not here is never asked for.
+/// Every right that imps uses: the controller all but those of [`Scope::Single`] and [`Scope::Installer`], the
+/// refresher only the former and [`Scope::Sources`], `imps crd apply` only the latter. What is not here is never asked
+/// for.
 pub const RULES: &[Rule] = &[
     Rule {
         group: keys::GROUP,
@@ -72,6 +91,20 @@ pub const RULES: &[Rule] = &[
         why: "say how it stands",
     },
     Rule {
+        group: "apiextensions.k8s.io",
+        resource: "customresourcedefinitions",
+        verbs: &["get"],
+        scope: Scope::Definition,
+        why: "see whether the installed definition knows all that imps writes; imps works without this right",
+    },
+    Rule {
+        group: "apiextensions.k8s.io",
+        resource: "customresourcedefinitions",
+        verbs: &["create", "get", "patch"],
+        scope: Scope::Installer,
+        why: "install the definition of ImagePullSecrets, and wait until it is served",
+    },
+    Rule {
         group: "",
         resource: "namespaces",
         verbs: &["list", "watch"],
@@ -83,7 +116,7 @@ pub const RULES: &[Rule] = &[
         resource: keys::PLURAL,
         verbs: &["get", "patch"],
         scope: Scope::Attached,
-        why: "a finalizer on what is attached to ServiceAccounts, so that it is detached before it goes",
+        why: "put a finalizer on what is attached to ServiceAccounts, so that it is detached before it goes",
     },
     Rule {
         group: "",
@@ -153,6 +186,8 @@ pub const RULES: &[Rule] = &[
 /// What the roles are made for.
 #[derive(Clone, Default, Debug)]
 pub struct Needs {
+    /// How far the rights on targets reach.
+    pub mode: Mode,
     /// Names of target Secrets.
     pub targets: BTreeSet<SecretName>,
     /// Source Secrets.
@@ -172,68 +207,131 @@ impl Needs {
     fn account_names(&self) -> Option<Vec<String>> {
         self.accounts.iter().map(|pattern| pattern.exact().map(str::to_owned)).collect()
     }
-}
 
-/// The role for the cluster, and one in each namespace that has sources. `name` is that of all of them.
-pub fn roles(name: &str, needs: &Needs) -> (ClusterRole, Vec<Role>) {
-    let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
-    let mut rules = Vec::new();
-    for rule in RULES {
-        match rule.scope {
-            Scope::Cluster => rules.push(policy(rule, None)),
-            Scope::Pods if needs.pods => rules.push(policy(rule, None)),
-            Scope::Targets if !needs.targets.is_empty() => {
-                rules.push(policy(rule, Some(needs.targets.iter().map(ToString::to_string).collect())));
+    fn target_names(&self) -> Option<Vec<String>> {
+        Some(self.targets.iter().map(ToString::to_string).collect())
+    }
+
+    /// Where a right of this scope is needed, and for which names there; a right that nobody needs is needed nowhere.
+    fn places(&self, scope: Scope) -> Vec<Place<'_>> {
+        let whole = |needed: bool, names| if needed { vec![(None, names)] } else { Vec::new() };
+        let within = |needed: bool, names: Option<Vec<String>>| match &self.mode {
+            _ if !needed => Vec::new(),
+            Mode::Namespaced(namespaces) => {
+                namespaces.iter().map(|namespace| (Some(namespace), names.clone())).collect()
             }
-            Scope::Attached if !needs.accounts.is_empty() => rules.push(policy(rule, None)),
-            Scope::Accounts if !needs.accounts.is_empty() => rules.push(policy(rule, needs.account_names())),
-            Scope::Attached | Scope::Accounts | Scope::Lease | Scope::Leases => {}
-            Scope::Pods | Scope::Targets | Scope::Single | Scope::Sources | Scope::ServiceAccounts => {}
+            Mode::Named | Mode::Cluster => vec![(None, names)],
+        };
+        let attached = !self.accounts.is_empty();
+        match scope {
+            Scope::Cluster => whole(true, None),
+            Scope::Definition => whole(true, Some(vec![definition::name()])),
+            Scope::Pods => whole(self.pods, None),
+            Scope::Attached => whole(attached, None),
+            Scope::Targets if self.mode == Mode::Cluster => whole(true, None),
+            Scope::Targets => within(!self.targets.is_empty(), self.target_names()),
+            Scope::Accounts => within(attached, self.account_names()),
+            // Whoever may read every Secret needs no role for some.
+            Scope::Sources if self.mode == Mode::Cluster => Vec::new(),
+            Scope::Sources => by_namespace(self.sources.iter().map(|at| (&at.namespace, at.name.as_str()))),
+            Scope::ServiceAccounts => {
+                by_namespace(self.service_accounts.iter().map(|(namespace, name)| (namespace, name.as_str())))
+            }
+            Scope::Lease => {
+                by_namespace(self.lease.iter().map(|(namespace, name)| (namespace, name.as_str())))
+            }
+            Scope::Leases => self.lease.iter().map(|(namespace, _)| (Some(namespace), None)).collect(),
+            Scope::Single | Scope::Installer => Vec::new(),
         }
     }
-    let accounts = needs.service_accounts.iter();
-    let accounts = accounts.map(|(namespace, account)| (Scope::ServiceAccounts, namespace, account.as_str()));
-    let leases = needs.lease.iter().flat_map(|(namespace, lease)| {
-        [Scope::Lease, Scope::Leases].map(|scope| (scope, namespace, lease.as_str()))
-    });
-    let sources = needs.sources.iter().map(|at| secret(Scope::Sources, at));
-    let roles = local(name, sources.chain(accounts).chain(leases));
-    (ClusterRole { metadata, rules: Some(rules), ..ClusterRole::default() }, roles)
 }
 
-/// The roles of `imps refresher`: one in each namespace of a source, and in that of the target.
-pub fn single_roles(name: &str, single: &Single) -> Vec<Role> {
-    let sources: BTreeSet<&SecretRef> = single.sources().iter().collect();
-    let sources = sources.into_iter().map(|at| secret(Scope::Sources, at));
-    local(name, sources.chain([secret(Scope::Single, single.target())]))
-}
+/// A namespace, or all of them, and the names that a right is limited to there.
+type Place<'a> = (Option<&'a NamespaceName>, Option<Vec<String>>);
 
-fn secret(scope: Scope, at: &SecretRef) -> (Scope, &NamespaceName, &str) {
-    (scope, &at.namespace, at.name.as_str())
-}
-
-/// A role in each namespace, for the objects there by their names.
-fn local<'a>(name: &str, objects: impl Iterator<Item = (Scope, &'a NamespaceName, &'a str)>) -> Vec<Role> {
-    let mut by_namespace: BTreeMap<&NamespaceName, Vec<(Scope, &str)>> = BTreeMap::new();
-    for (scope, namespace, name) in objects {
-        by_namespace.entry(namespace).or_default().push((scope, name));
+fn by_namespace<'a>(objects: impl Iterator<Item = (&'a NamespaceName, &'a str)>) -> Vec<Place<'a>> {
+    let mut places: BTreeMap<&NamespaceName, Vec<String>> = BTreeMap::new();
+    for (namespace, name) in objects {
+        places.entry(namespace).or_default().push(name.to_owned());
     }
-    let role = |(namespace, objects): (&NamespaceName, Vec<(Scope, &str)>)| {
-        let policies = RULES.iter().filter_map(|rule| {
-            let named = objects.iter().filter(|(scope, _)| *scope == rule.scope);
-            let names: Vec<String> = named.map(|(_, name)| (*name).to_owned()).collect();
-            (!names.is_empty()).then(|| policy(rule, Some(names).filter(|_| rule.scope != Scope::Leases)))
-        });
-        Role {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                namespace: Some(namespace.to_string()),
-                ..ObjectMeta::default()
-            },
-            rules: Some(policies.collect()),
+    places.into_iter().map(|(namespace, names)| (Some(namespace), Some(names))).collect()
+}
+
+/// The rights of one identity, each with its reason.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Charter {
+    /// Those for the whole cluster.
+    pub cluster: Vec<Right>,
+    /// Those in single namespaces.
+    pub namespaces: BTreeMap<NamespaceName, Vec<Right>>,
+}
+
+/// A right, as a role holds it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Right {
+    /// For the role.
+    pub policy: PolicyRule,
+    /// What imps does with it.
+    pub why: &'static str,
+}
+
+impl Charter {
+    /// Of the operator.
+    pub fn of(needs: &Needs) -> Self {
+        Self::over(|scope| needs.places(scope))
+    }
+
+    /// Of `imps refresher`.
+    pub fn of_single(single: &Single) -> Self {
+        let sources: BTreeSet<&SecretRef> = single.sources().iter().collect();
+        Self::over(|scope| match scope {
+            Scope::Sources => by_namespace(sources.iter().map(|at| (&at.namespace, at.name.as_str()))),
+            Scope::Single => {
+                let SecretRef { namespace, name } = single.target();
+                vec![(Some(namespace), Some(vec![name.to_string()]))]
+            }
+            _ => Vec::new(),
+        })
+    }
+
+    /// Of `imps crd apply`.
+    pub fn of_installer() -> Self {
+        Self::over(|scope| match scope {
+            Scope::Installer => vec![(None, Some(vec![definition::name()]))],
+            _ => Vec::new(),
+        })
+    }
+
+    fn over<'a>(places: impl Fn(Scope) -> Vec<Place<'a>>) -> Self {
+        let mut charter = Self::default();
+        for rule in RULES {
+            for (namespace, names) in places(rule.scope) {
+                let right = Right { policy: policy(rule, names), why: rule.why };
+                match namespace {
+                    None => charter.cluster.push(right),
+                    Some(namespace) => charter.namespaces.entry(namespace.clone()).or_default().push(right),
+                }
+            }
         }
+        charter
+    }
+}
+
+/// The role for the cluster, and one in each namespace that needs one. `name` is that of all of them.
+pub fn roles(name: &str, needs: &Needs) -> (ClusterRole, Vec<Role>) {
+    let Charter { cluster, namespaces } = Charter::of(needs);
+    let rules = |rights: Vec<Right>| Some(rights.into_iter().map(|right| right.policy).collect());
+    let metadata = |namespace: Option<String>| ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace,
+        ..ObjectMeta::default()
     };
-    by_namespace.into_iter().map(role).collect()
+    let cluster = ClusterRole { metadata: metadata(None), rules: rules(cluster), ..ClusterRole::default() };
+    let role = |(namespace, rights): (NamespaceName, Vec<Right>)| Role {
+        metadata: metadata(Some(namespace.to_string())),
+        rules: rules(rights),
+    };
+    (cluster, namespaces.into_iter().map(role).collect())
 }
 
 fn policy(rule: &Rule, names: Option<Vec<String>>) -> PolicyRule {

@@ -12,7 +12,7 @@ use imps_core::grant::Identity;
 use imps_core::holding::Version;
 use imps_core::name::{AccountName, AccountRef, NamespaceName, SecretRef, Uid};
 use imps_core::reason::{Fault, FaultClass};
-use imps_core::world::{Fact, GrantFact, Namespace, Record, Rejection, Stream};
+use imps_core::world::{Extent, Fact, GrantFact, Namespace, Record, Rejection, Stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
@@ -66,14 +66,21 @@ pub fn listen(client: Client, remit: Remit, stream: Stream, news: mpsc::Sender<N
                 let api = Api::<SourceView>::namespaced(client, namespace.as_str());
                 follow(line, api, Some(name.as_str()), source).await;
             }
-            Stream::Accounts(name) => {
+            Stream::Accounts(name, extent) => {
                 let name = name.as_ref().map(AccountName::as_str);
-                follow(line, Api::<AccountView>::all(client), name, account).await;
+                let api = match &extent {
+                    Extent::Everywhere => Api::<AccountView>::all(client),
+                    Extent::In(namespace) => Api::namespaced(client, namespace.as_str()),
+                };
+                follow(line, api, name, account).await;
             }
-            Stream::Targets(name) => {
-                let api = match &remit {
-                    Remit::Cluster => Api::<TargetView>::all(client),
-                    Remit::Single(single) => Api::namespaced(client, single.target().namespace.as_str()),
+            Stream::Targets(name, extent) => {
+                let api = match (&remit, &extent) {
+                    (Remit::Single(single), _) => {
+                        Api::<TargetView>::namespaced(client, single.target().namespace.as_str())
+                    }
+                    (Remit::Cluster, Extent::Everywhere) => Api::all(client),
+                    (Remit::Cluster, Extent::In(namespace)) => Api::namespaced(client, namespace.as_str()),
                 };
                 follow(line, api, Some(name.as_str()), |change| target(&remit, change)).await;
             }

@@ -13,10 +13,10 @@ use crate::account::{Change, Edit, Ledger, Verb};
 use crate::grant::{Grant, Rule, Verdict};
 use crate::holding::{self, Claim, Holding, Owned, Owner};
 use crate::name::{AccountName, GrantName, NamespaceName, SecretName, SecretRef, Uid};
-use crate::reason::Reason;
+use crate::reason::{Fault, Reason};
 use crate::selector::NamePattern;
 use crate::source::Source;
-use crate::world::{Payload, Room, Sealed, Selection, Stream, TargetState, World};
+use crate::world::{Extent, Namespace, Payload, Room, Sealed, Selection, Stream, TargetState, World};
 
 /// What to do in one namespace.
 #[must_use]
@@ -154,6 +154,10 @@ pub fn plan(world: &World, name: &NamespaceName) -> Plan {
     let mut unsure: Vec<&Room> = Vec::new();
     let living = world.namespace(name).filter(|namespace| !namespace.terminating);
     for room in world.candidates(name).into_iter().filter_map(|uid| world.room(uid)) {
+        if !world.serves(name) {
+            draft.leave_out(room, living);
+            continue;
+        }
         match (living, room.grant()) {
             // Nothing may be written to a namespace that is going; all in it goes with it.
             (None, _) => draft.leave(room, None),
@@ -167,7 +171,7 @@ pub fn plan(world: &World, name: &NamespaceName) -> Plan {
             },
         }
     }
-    if living.is_some() {
+    if living.is_some() && world.serves(name) {
         wishes.sort_by_key(|wish| wish.room.identity().seniority());
         let wished: BTreeSet<&SecretName> = wishes.iter().map(|wish| &wish.grant.template.name).collect();
         let others = world.holdings(name).map(|(name, _)| name).filter(|name| !wished.contains(name));
@@ -181,6 +185,7 @@ pub fn plan(world: &World, name: &NamespaceName) -> Plan {
         for (account, ledger) in world.accounts(name) {
             draft.attach(account, ledger);
         }
+        draft.miss_accounts();
     }
     let Draft { give, edits, take, opinions, .. } = draft;
     Plan { namespace: name.clone(), give, edits, take, opinions }
@@ -212,6 +217,29 @@ impl<'a> Draft<'a> {
         self.opinions.push(Opinion { grant: room.identity().uid.clone(), verdict, state: None });
     }
 
+    /// A grant in a namespace that is not served.
+    fn leave_out(&mut self, room: &Room, living: Option<&Namespace>) {
+        let selected = living.zip(room.wishing()).and_then(|(namespace, grant)| {
+            match self.world.selection(grant, self.namespace, namespace) {
+                Selection::Known(verdict @ Verdict::Selected(_)) => Some(verdict),
+                _ => None,
+            }
+        });
+        let state = selected.as_ref().map(|_| TargetState::LeftOut);
+        self.opinions.push(Opinion { grant: room.identity().uid.clone(), verdict: selected, state });
+    }
+
+    /// Says of each grant whose Secret stands here that its ServiceAccounts cannot be seen, where that is so.
+    fn miss_accounts(&mut self) {
+        for (room, grant) in self.given.clone() {
+            let mut streams =
+                grant.accounts.iter().map(|pattern| self.world.accounts_stream(pattern, self.namespace));
+            if let Some(state) = streams.find_map(|stream| self.unheard(&stream, Fault::account_reason)) {
+                self.qualify(room, &state);
+            }
+        }
+    }
+
     /// Decides about one name: who may write it, and what.
     fn settle(
         &mut self,
@@ -221,8 +249,8 @@ impl<'a> Draft<'a> {
         unsure: &[&Room],
     ) {
         let claim = holding::claim(self.namespace, name, holding, |uid| self.world.room(uid).is_some());
-        let listed =
-            self.world.is_listed(&Stream::Targets(name.clone())) && self.world.is_listed(&Stream::Grants);
+        let stream = self.world.targets_stream(name, self.namespace);
+        let listed = self.world.is_listed(&stream) && self.world.is_listed(&Stream::Grants);
         // A grant that cannot be judged yet may be the rightful owner of the name.
         let contested = unsure.iter().any(|room| {
             room.grant().is_some_and(|grant| grant.template.name == *name)
@@ -230,9 +258,27 @@ impl<'a> Draft<'a> {
         });
         if !listed || contested {
             self.frozen.insert(name.clone());
-            wishes.iter().for_each(|wish| self.note(wish, TargetState::Pending));
+            let state = self.unheard(&stream, Fault::target_reason).unwrap_or(TargetState::Pending);
+            wishes.iter().for_each(|wish| self.note(wish, state.clone()));
             return;
         }
+        self.judge(name, claim, wishes);
+        if let Some(state) = self.unheard(&stream, Fault::target_reason) {
+            wishes.iter().for_each(|wish| self.qualify(wish.room, &state));
+        }
+    }
+
+    /// Why a stream that shows this namespace alone does not come. One that shows them all is told of the grant.
+    fn unheard(&self, stream: &Stream, reason: fn(&Fault) -> Reason) -> Option<TargetState> {
+        let (Stream::Targets(_, Extent::In(_)) | Stream::Accounts(_, Extent::In(_))) = stream else {
+            return None;
+        };
+        let fault = self.world.stream_fault(stream)?;
+        Some(TargetState::troubled(reason(fault), format!("cannot watch {stream}: {}", fault.advice())))
+    }
+
+    /// Decides whose the name is, and what becomes of it.
+    fn judge(&mut self, name: &SecretName, claim: Claim<'_>, wishes: &[&Wish<'a>]) {
         let Some((winner, losers)) = wishes.split_first() else {
             if let Claim::Ours(owned, holding) = claim {
                 self.revoke(owned, holding);

@@ -206,9 +206,9 @@ impl Source {
         }
     }
 
-    /// Another process has acted on this source until now. A token of ours may be older than that one's, and what a source
-    /// that cannot be read last gave may have been seen by that one alone: both are to be recalled. What the source says
-    /// now, it says to everybody.
+    /// Another process has acted on this source until now. A token of ours may be older than that one's, and what a
+    /// source that cannot be read last gave may have been seen by that one alone: both are to be recalled. What the
+    /// source says now, it says to everybody.
     pub fn hand_over(&mut self) {
         if let Some(order) = &self.order {
             self.blanks = order.registries.iter().cloned().collect();

@@ -12,12 +12,14 @@ use crate::name::{NamespaceName, SecretName, SecretRef, Uid};
 use crate::reason::{FaultClass, Reason};
 use crate::selector::NamePattern;
 use crate::source::{Source, Trouble};
-use crate::world::{Room, Stream, Tally, TargetState, World, accounts_stream};
+use crate::world::{Extent, Room, Stream, Tally, TargetState, World};
 
 /// How many failing namespaces a status spells out.
 pub const FAILURES_SHOWN_MAX: usize = 20;
 /// How many namespaces a status lists by name.
 pub const NAMESPACES_SHOWN_MAX: usize = 100;
+/// How many of the namespaces that are not served a message names.
+pub const LEFT_OUT_SHOWN_MAX: usize = 5;
 /// How many registries a status lists for one source.
 pub const REGISTRIES_SHOWN_MAX: usize = 64;
 /// How many lost overlaps a status lists for one source.
@@ -368,7 +370,9 @@ fn failures(room: &Room) -> impl Iterator<Item = TargetFailure> {
         let (reason, advice, leaving) = match state {
             TargetState::Troubled { reason, advice } => (*reason, advice, false),
             TargetState::LeavingTroubled { advice } => (Reason::TargetsDegraded, advice, true),
-            TargetState::Pending | TargetState::Synced(_) | TargetState::Leaving => return None,
+            TargetState::Pending | TargetState::Synced(_) | TargetState::LeftOut | TargetState::Leaving => {
+                return None;
+            }
         };
         Some(TargetFailure { namespace: namespace.clone(), reason, message: clip(advice.clone()), leaving })
     })
@@ -393,7 +397,7 @@ fn judge_sources(sources: &[SourceStanding]) -> Judgement {
 }
 
 fn judge_targets(room: &Room, failures: &[TargetFailure]) -> Judgement {
-    let Tally { desired, synced, failed, conflict, pending, leaving } = room.tally();
+    let Tally { desired, synced, failed, conflict, pending, leaving, left_out } = room.tally();
     if let Some(first) = failures.first() {
         let wrong = failed + conflict + failures.iter().filter(|failure| failure.leaving).count();
         let message = format!(
@@ -417,7 +421,24 @@ fn judge_targets(room: &Room, failures: &[TargetFailure]) -> Judgement {
         }
         _ => format!("{} with Secret {secret}", plural(synced, "namespace")),
     };
+    let message = match left_out {
+        0 => message,
+        _ => format!("{message}; {}", left_out_text(room, left_out)),
+    };
     Judgement { truth: Truth::True, reason: Reason::Succeeded, message }
+}
+
+fn left_out_text(room: &Room, count: usize) -> String {
+    let is_left_out = |(_, state): &(&NamespaceName, &TargetState)| **state == TargetState::LeftOut;
+    let some = room.targets().iter().filter(is_left_out).take(LEFT_OUT_SHOWN_MAX);
+    let some: Vec<&str> = some.map(|(name, _)| name.as_str()).collect();
+    let more = if count > some.len() { format!(" and {} more", count - some.len()) } else { String::new() };
+    let (verb, pronoun) = if count == 1 { ("is", "it") } else { ("are", "them") };
+    format!(
+        "{} more {verb} selected and left out, as this imps does not serve {pronoun} (--namespaces): {}{more}",
+        count,
+        some.join(", ")
+    )
 }
 
 /// What the summary is made from.
@@ -511,11 +532,16 @@ impl Verdicts<'_> {
     fn broken_stream(&self) -> Option<(bool, String)> {
         let grant = self.room.grant()?;
         let mut streams = vec![Stream::Grants, Stream::Namespaces];
-        streams.extend(self.room.secret_names().into_iter().cloned().map(Stream::Targets));
+        let names = self.room.secret_names();
+        streams.extend(names.into_iter().flat_map(|name| self.world.targets_streams(name)));
         if !grant.recipients.pods.is_empty() {
             streams.push(self.world.pods_stream());
         }
-        streams.extend(grant.accounts.iter().map(accounts_stream));
+        streams.extend(grant.accounts.iter().flat_map(|pattern| self.world.accounts_streams(pattern)));
+        // What concerns one namespace is told of that namespace.
+        streams.retain(|stream| {
+            !matches!(stream, Stream::Targets(_, Extent::In(_)) | Stream::Accounts(_, Extent::In(_)))
+        });
         let broken =
             streams.iter().find_map(|stream| self.world.stream_fault(stream).map(|fault| (stream, fault)))?;
         let (stream, fault) = broken;

@@ -43,10 +43,38 @@ pub enum Stream {
     },
     /// One source Secret.
     Source(SecretRef),
-    /// All Secrets of one name, in every namespace.
-    Targets(SecretName),
-    /// The ServiceAccounts of one name in every namespace, or all there are.
-    Accounts(Option<AccountName>),
+    /// All Secrets of one name.
+    Targets(SecretName, Extent),
+    /// The ServiceAccounts of one name, or of any.
+    Accounts(Option<AccountName>, Extent),
+}
+
+/// Where the objects of a stream are.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Extent {
+    /// In any namespace.
+    Everywhere,
+    /// In this one.
+    In(NamespaceName),
+}
+
+impl Extent {
+    /// Whether a namespace belongs to it.
+    pub fn covers(&self, namespace: &NamespaceName) -> bool {
+        match self {
+            Extent::Everywhere => true,
+            Extent::In(only) => only == namespace,
+        }
+    }
+}
+
+impl std::fmt::Display for Extent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Extent::Everywhere => f.write_str("all namespaces"),
+            Extent::In(namespace) => write!(f, "namespace {namespace}"),
+        }
+    }
 }
 
 impl std::fmt::Display for Stream {
@@ -56,9 +84,9 @@ impl std::fmt::Display for Stream {
             Stream::Namespaces => f.write_str("namespaces"),
             Stream::Pods { .. } => f.write_str("pods"),
             Stream::Source(at) => write!(f, "secret {at}"),
-            Stream::Targets(name) => write!(f, "secrets named {name} in all namespaces"),
-            Stream::Accounts(Some(name)) => write!(f, "serviceaccounts named {name} in all namespaces"),
-            Stream::Accounts(None) => f.write_str("serviceaccounts"),
+            Stream::Targets(name, extent) => write!(f, "secrets named {name} in {extent}"),
+            Stream::Accounts(Some(name), extent) => write!(f, "serviceaccounts named {name} in {extent}"),
+            Stream::Accounts(None, extent) => write!(f, "serviceaccounts in {extent}"),
         }
     }
 }
@@ -107,14 +135,16 @@ pub enum Fact {
 
 impl Fact {
     /// The stream that a fact came by; pods carry none, as their round does not matter.
-    fn stream(&self) -> Option<Stream> {
+    fn stream(&self, world: &World) -> Option<Stream> {
         match self {
             Fact::Grant(_) | Fact::GrantGone(_) => Some(Stream::Grants),
             Fact::Namespace(..) | Fact::NamespaceGone(_) => Some(Stream::Namespaces),
             Fact::Source(at, _) | Fact::SourceGone(at) => Some(Stream::Source(at.clone())),
-            Fact::Secret(at, _) | Fact::SecretGone(at, ..) => Some(Stream::Targets(at.name.clone())),
+            Fact::Secret(at, _) | Fact::SecretGone(at, ..) => {
+                Some(world.targets_stream(&at.name, &at.namespace))
+            }
             Fact::Relist(stream) | Fact::Listed(stream) | Fact::Broken(stream, _) => Some(stream.clone()),
-            // One of two, see `of_account`.
+            // One of two, see `World::of_account`.
             Fact::Account(..) | Fact::AccountGone(..) => None,
             Fact::Pod(_)
             | Fact::PodGone(_)
@@ -220,6 +250,8 @@ pub struct Terms {
     pub read_offer: ReadOffer,
     /// Whose identity may be used for Secrets that bring none.
     pub keyless: KeylessAllowed,
+    /// The only namespaces in which anything is looked at and written; none means all there are.
+    pub served: Option<BTreeSet<NamespaceName>>,
     /// The wall clock at the start, in seconds since 1970. Lives are counted on the monotonic clock; this one is for
     /// what is shown and what an earlier process has written down.
     pub wall_clock: f64,
@@ -232,6 +264,7 @@ impl Default for Terms {
             missing_source_grace: Duration::ZERO,
             read_offer: |_, _| None,
             keyless: KeylessAllowed::default(),
+            served: None,
             wall_clock: 0.0,
         }
     }
@@ -370,7 +403,7 @@ impl World {
     /// nothing up.
     pub(crate) fn knows_accounts(&self, room: &Room) -> bool {
         room.account_patterns()
-            .map(accounts_stream)
+            .flat_map(|pattern| self.accounts_streams(pattern))
             .all(|stream| self.is_listed(&stream) || self.stream_fault(&stream).is_some())
     }
 
@@ -406,10 +439,10 @@ impl World {
     /// Whether all is known that an action of this grant stands on, but for its sources.
     fn is_settled(&self, room: &Room) -> bool {
         let Some(grant) = room.grant() else { return false };
-        let name = &grant.template.name;
-        let mut streams = vec![Stream::Grants, Stream::Namespaces, Stream::Targets(name.clone())];
-        streams.extend(grant.accounts.iter().map(accounts_stream));
-        streams.iter().all(|stream| self.is_listed(stream))
+        let mut streams = vec![Stream::Grants, Stream::Namespaces];
+        streams.extend(self.targets_streams(&grant.template.name));
+        streams.extend(grant.accounts.iter().flat_map(|pattern| self.accounts_streams(pattern)));
+        streams.iter().all(|stream| self.is_heard(stream))
     }
 
     /// Whether a grant cannot say yet how it stands: something that it needs has not been read.
@@ -420,6 +453,67 @@ impl World {
     /// Whether the stream has been read whole at least once.
     pub fn is_listed(&self, stream: &Stream) -> bool {
         self.streams.get(stream).is_some_and(|state| state.listed)
+    }
+
+    /// Whether nothing has to wait for the stream any more: it has been read, or it shows a single namespace and does
+    /// not come, which holds up no other.
+    pub fn is_heard(&self, stream: &Stream) -> bool {
+        let narrow = matches!(stream, Stream::Targets(_, Extent::In(_)) | Stream::Accounts(_, Extent::In(_)));
+        self.is_listed(stream) || (narrow && self.stream_fault(stream).is_some())
+    }
+
+    /// Whether anything may be looked at and written in a namespace.
+    pub fn serves(&self, namespace: &NamespaceName) -> bool {
+        self.terms.served.as_ref().is_none_or(|served| served.contains(namespace))
+    }
+
+    /// What has to be listened to for the whole of what is served. A namespace that is not there has nothing to say,
+    /// and no right that was given in it.
+    fn extents(&self) -> Vec<Extent> {
+        match &self.terms.served {
+            None => vec![Extent::Everywhere],
+            Some(served) => {
+                let present = served.iter().filter(|name| self.namespaces.contains_key(*name));
+                present.cloned().map(Extent::In).collect()
+            }
+        }
+    }
+
+    /// Which of those shows a namespace.
+    fn extent_of(&self, namespace: &NamespaceName) -> Extent {
+        match self.terms.served {
+            None => Extent::Everywhere,
+            Some(_) => Extent::In(namespace.clone()),
+        }
+    }
+
+    /// The stream that shows the Secret of a name in a namespace.
+    pub fn targets_stream(&self, name: &SecretName, namespace: &NamespaceName) -> Stream {
+        Stream::Targets(name.clone(), self.extent_of(namespace))
+    }
+
+    /// The streams that show all Secrets of a name.
+    pub(crate) fn targets_streams(&self, name: &SecretName) -> impl Iterator<Item = Stream> + use<> {
+        let name = name.clone();
+        self.extents().into_iter().map(move |extent| Stream::Targets(name.clone(), extent))
+    }
+
+    /// The streams that show the ServiceAccounts of a name, or all of them for a pattern. A name has one of its own
+    /// also when a pattern covers it, so that a right that only the pattern needs is missed by nobody else.
+    pub(crate) fn accounts_streams(&self, pattern: &NamePattern) -> impl Iterator<Item = Stream> + use<> {
+        let name = pattern.exact().map(AccountName::new);
+        self.extents().into_iter().map(move |extent| Stream::Accounts(name.clone(), extent))
+    }
+
+    /// The one of those that shows a namespace.
+    pub(crate) fn accounts_stream(&self, pattern: &NamePattern, namespace: &NamespaceName) -> Stream {
+        Stream::Accounts(pattern.exact().map(AccountName::new), self.extent_of(namespace))
+    }
+
+    /// The streams that can show a ServiceAccount.
+    fn of_account(&self, at: &AccountRef) -> [Stream; 2] {
+        let extent = self.extent_of(&at.namespace);
+        [Stream::Accounts(Some(at.name.clone()), extent.clone()), Stream::Accounts(None, extent)]
     }
 
     /// Why the stream does not come, if it does not.
@@ -438,15 +532,18 @@ impl World {
         if !self.census.is_idle() {
             wanted.insert(self.pods_stream());
         }
+        let mut names: BTreeSet<&SecretName> = self.ours.keys().collect();
+        let mut patterns: BTreeSet<&NamePattern> = BTreeSet::new();
         for room in self.rooms.values() {
-            wanted.extend(room.record().secret_names.iter().cloned().map(Stream::Targets));
+            names.extend(&room.record().secret_names);
+            patterns.extend(room.account_patterns());
             if let Some(grant) = room.grant() {
                 wanted.extend(grant.sources.iter().cloned().map(Stream::Source));
-                wanted.insert(Stream::Targets(grant.template.name.clone()));
+                names.insert(&grant.template.name);
             }
         }
-        wanted.extend(self.ours.keys().cloned().map(Stream::Targets));
-        wanted.extend(self.rooms.values().flat_map(Room::account_patterns).map(accounts_stream));
+        wanted.extend(names.into_iter().flat_map(|name| self.targets_streams(name)));
+        wanted.extend(patterns.into_iter().flat_map(|pattern| self.accounts_streams(pattern)));
         wanted
     }
 
@@ -473,7 +570,7 @@ impl World {
     /// it stopped being true.
     pub fn learn(&mut self, fact: Fact, now: Instant) -> Wake {
         let mut wake = Wake::default();
-        if fact.stream().is_some_and(|stream| !self.streams.contains_key(&stream)) {
+        if fact.stream(self).is_some_and(|stream| !self.streams.contains_key(&stream)) {
             return wake;
         }
         match fact {
@@ -581,17 +678,17 @@ impl World {
                 self.sources.remove(at);
                 self.exchanges.withdraw(at);
             }
-            Stream::Targets(name) => {
-                self.holdings.retain(|at, _| at.name != *name);
-                self.ours.remove(name);
-                self.owned.clear();
-                for uid in self.holdings.values().filter_map(Holding::grant) {
-                    *self.owned.entry(uid.clone()).or_insert(0) += 1;
-                }
+            Stream::Targets(name, extent) => {
+                let shown = |at: &&SecretRef| at.name == *name && extent.covers(&at.namespace);
+                let lost: Vec<SecretRef> = self.holdings.keys().filter(shown).cloned().collect();
+                lost.into_iter().for_each(|at| self.hold(at, None));
             }
-            Stream::Accounts(_) => {
-                let Self { accounts, streams, .. } = self;
-                accounts.retain(|at, _| of_account(at).iter().any(|stream| streams.contains_key(stream)));
+            Stream::Accounts(..) => {
+                let unseen = |at: &&AccountRef| {
+                    !self.of_account(at).iter().any(|stream| self.streams.contains_key(stream))
+                };
+                let lost: Vec<AccountRef> = self.accounts.keys().filter(unseen).cloned().collect();
+                lost.iter().for_each(|at| drop(self.accounts.remove(at)));
             }
             Stream::Grants | Stream::Namespaces | Stream::Pods { .. } => {}
         }
@@ -692,13 +789,21 @@ impl World {
     fn learn_namespace(&mut self, name: NamespaceName, namespace: Namespace, wake: &mut Wake) {
         self.see(&Stream::Namespaces, name.to_string());
         let before = self.namespaces.insert(name.clone(), namespace);
+        // Where each namespace has streams of its own, they begin and end with it.
+        wake.streams |= before.is_none() && self.has_streams(&name);
         if before.as_ref() != self.namespaces.get(&name) {
             wake.live.insert(name);
         }
     }
 
+    /// Whether there are streams that show just this namespace.
+    fn has_streams(&self, namespace: &NamespaceName) -> bool {
+        self.terms.served.as_ref().is_some_and(|served| served.contains(namespace))
+    }
+
     fn forget_namespace(&mut self, name: &NamespaceName, wake: &mut Wake) {
         self.namespaces.remove(name);
+        wake.streams |= self.has_streams(name);
         wake.gone.insert(name.clone());
         let concerned: Vec<Uid> = self.present_in(name).cloned().collect();
         for uid in concerned {
@@ -741,7 +846,7 @@ impl World {
 
     fn learn_account(&mut self, mut at: AccountRef, account: Account, wake: &mut Wake) {
         // It may have come by either.
-        let streams = of_account(&at);
+        let streams = self.of_account(&at);
         if !streams.iter().any(|stream| self.streams.contains_key(stream)) {
             return;
         }
@@ -815,7 +920,7 @@ impl World {
     /// How many Secrets of a grant stand anywhere; none while that is not known for sure.
     pub(crate) fn leftovers(&self, room: &Room) -> Option<usize> {
         let mut names = room.secret_names().into_iter();
-        if !names.all(|name| self.is_listed(&Stream::Targets(name.clone()))) {
+        if !names.all(|name| self.targets_streams(name).all(|stream| self.is_heard(&stream))) {
             return None;
         }
         Some(self.owned.get(&room.identity().uid).copied().unwrap_or_default())
@@ -831,7 +936,7 @@ impl World {
     }
 
     fn learn_secret(&mut self, mut at: SecretRef, mut holding: Holding, wake: &mut Wake) {
-        self.see(&Stream::Targets(at.name.clone()), at.namespace.to_string());
+        self.see(&self.targets_stream(&at.name, &at.namespace), at.namespace.to_string());
         let known = self.holdings.get(&at);
         // News about the same object can be older than what our own write has told us.
         if known.is_some_and(|known| known.uid == holding.uid && known.version > holding.version) {
@@ -893,13 +998,17 @@ impl World {
 
     /// Forgets former names under which nothing of ours stands any more. Returns the grants that had such a name.
     pub(crate) fn forget_former_names(&mut self) -> Vec<Uid> {
+        let is_over = |name: &&SecretName| {
+            !self.ours.contains_key(*name)
+                && self.is_listed(&Stream::Namespaces)
+                && self.targets_streams(name).all(|stream| self.is_listed(&stream))
+        };
+        let former = self.rooms.values().flat_map(|room| &room.record().secret_names);
+        let over: BTreeSet<SecretName> = former.filter(is_over).cloned().collect();
         let mut touched = Vec::new();
         for (uid, room) in &mut self.rooms {
-            let former: Vec<SecretName> = room.record().secret_names.iter().cloned().collect();
-            for name in former {
-                let stream = Stream::Targets(name.clone());
-                let listed = self.streams.get(&stream).is_some_and(|state| state.listed);
-                if listed && !self.ours.contains_key(&name) && room.forget_former_name(&name) {
+            for name in &over {
+                if room.forget_former_name(name) {
                     touched.push(uid.clone());
                 }
             }
@@ -990,7 +1099,17 @@ impl World {
         }
         wake.grants
             .extend(self.rooms.iter().filter(|(_, room)| room.needs(&stream)).map(|(uid, _)| uid.clone()));
-        self.streams.entry(stream).or_default().fault = Some(fault);
+        let (Stream::Targets(_, extent) | Stream::Accounts(_, extent)) = &stream else {
+            self.streams.entry(stream).or_default().fault = Some(fault);
+            return;
+        };
+        let narrow = if let Extent::In(namespace) = extent { Some(namespace.clone()) } else { None };
+        let waited = narrow.is_some() && !self.is_heard(&stream);
+        self.streams.entry(stream.clone()).or_default().fault = Some(fault);
+        wake.live.extend(narrow);
+        if waited {
+            self.wake_waiting(&stream, wake);
+        }
     }
 
     fn begin(&mut self, stream: Stream) {
@@ -1031,8 +1150,10 @@ impl World {
                     self.with_source(at, wake, |source| source.vanish(now));
                 }
             }
-            Stream::Targets(name) => {
-                let listed = |at: &SecretRef| at.name != *name || seen.contains(at.namespace.as_str());
+            Stream::Targets(name, extent) => {
+                let listed = |at: &SecretRef| {
+                    at.name != *name || !extent.covers(&at.namespace) || seen.contains(at.namespace.as_str())
+                };
                 let gone: Vec<SecretRef> = self.holdings.keys().filter(|at| !listed(at)).cloned().collect();
                 for at in gone {
                     wake.live.insert(at.namespace.clone());
@@ -1040,8 +1161,10 @@ impl World {
                 }
                 wake.streams |= !self.ours.contains_key(name);
             }
-            Stream::Accounts(which) => {
-                let covered = |at: &AccountRef| which.as_ref().is_none_or(|name| at.name == *name);
+            Stream::Accounts(which, extent) => {
+                let covered = |at: &AccountRef| {
+                    which.as_ref().is_none_or(|name| at.name == *name) && extent.covers(&at.namespace)
+                };
                 let is_gone = |at: &AccountRef| covered(at) && !seen.contains(&at.to_string());
                 let gone: Vec<AccountRef> = self.accounts.keys().filter(|at| is_gone(at)).cloned().collect();
                 for at in gone {
@@ -1073,11 +1196,12 @@ impl World {
         // Now it is known which owners do not exist.
         match stream {
             Stream::Grants => wake.bulk.extend(self.holdings.keys().map(|at| at.namespace.clone())),
-            Stream::Targets(name) => {
-                let held = self.holdings.keys().filter(|at| at.name == *name);
+            Stream::Targets(name, extent) => {
+                let shown = |at: &&SecretRef| at.name == *name && extent.covers(&at.namespace);
+                let held = self.holdings.keys().filter(shown);
                 wake.bulk.extend(held.map(|at| at.namespace.clone()));
             }
-            Stream::Namespaces | Stream::Pods { .. } | Stream::Source(_) | Stream::Accounts(_) => {}
+            Stream::Namespaces | Stream::Pods { .. } | Stream::Source(_) | Stream::Accounts(..) => {}
         }
     }
 
@@ -1085,7 +1209,8 @@ impl World {
     fn refresh(&mut self, uid: &Uid) -> bool {
         let Some(room) = self.rooms.get(uid) else { return false };
         let Some(grant) = room.grant() else { return false };
-        let targets_listed = self.is_listed(&Stream::Targets(grant.template.name.clone()));
+        let targets_listed = self.is_listed(&Stream::Namespaces)
+            && self.targets_streams(&grant.template.name).all(|stream| self.is_heard(&stream));
         let memory = recall::Memory { holdings: &self.holdings, listed: targets_listed };
         let Some((payload, recall)) = room.render(&self.sources, &memory) else { return false };
         let room = self.rooms.get_mut(uid).expect("it was there a line ago");
@@ -1101,15 +1226,4 @@ impl World {
         }
         self.adopt_remembered(uid, now, wake);
     }
-}
-
-/// The stream that shows the ServiceAccounts of a name, or all of them for a pattern. A name has one of its own also
-/// when a pattern covers it, so that a right that only the pattern needs is missed by nobody else.
-pub(crate) fn accounts_stream(pattern: &NamePattern) -> Stream {
-    Stream::Accounts(pattern.exact().map(AccountName::new))
-}
-
-/// The streams that can show a ServiceAccount.
-fn of_account(at: &AccountRef) -> [Stream; 2] {
-    [Stream::Accounts(Some(at.name.clone())), Stream::Accounts(None)]
 }

@@ -11,7 +11,7 @@ use imps_core::controller::{Effect, Event};
 use imps_core::grant::Grant;
 use imps_core::name::{AccountRef, SecretRef, Uid};
 use imps_core::reason::Reason;
-use imps_core::world::{Namespace, Stream};
+use imps_core::world::{Extent, Namespace, Stream};
 use support::{SourceText, Stage, docker_config, grant, pattern};
 
 const JSON: &str = "kubernetes.io/dockerconfigjson";
@@ -161,7 +161,7 @@ fn a_grant_that_is_deleted_while_a_secret_is_being_made_outlives_it() {
     let mut stage = stage(&["shop"]);
     edit(&mut stage, |grant| grant.recipients.namespaces.names.push(pattern("late")));
     stage.account("late", "default", &["theirs"]);
-    let effects = stage.relist(&Stream::Accounts(Some("default".into())));
+    let effects = stage.relist(&Stream::Accounts(Some("default".into()), Extent::Everywhere));
     stage.perform_all(effects);
     stage.pass(Duration::from_secs(60));
     stage.namespaces.insert("late".into(), Namespace::default());

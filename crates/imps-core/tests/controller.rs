@@ -11,7 +11,7 @@ use imps_core::leadership::Title;
 use imps_core::name::{NamespaceName, SecretRef, Uid};
 use imps_core::reason::{Fault, FaultClass, Reason};
 use imps_core::standing::{Standing, Truth};
-use imps_core::world::{Fact, Namespace, Stream};
+use imps_core::world::{Extent, Fact, Namespace, Stream};
 use support::{GRACE, SourceText, Stage, docker_config, grant, selector, tags};
 
 const JSON: &str = "kubernetes.io/dockerconfigjson";
@@ -49,7 +49,7 @@ fn fault(class: FaultClass) -> Fault {
 
 #[test]
 fn an_outage_that_is_over_leaves_the_status() {
-    for stream in [Stream::Grants, Stream::Namespaces, Stream::Targets("pull".into())] {
+    for stream in [Stream::Grants, Stream::Namespaces, Stream::Targets("pull".into(), Extent::Everywhere)] {
         let mut stage = stage(&["shop"]);
         assert_eq!(standing(&stage).ready.truth, Truth::True);
         let effects = stage.tell(Fact::Broken(stream.clone(), fault(FaultClass::Unavailable)));
@@ -64,7 +64,7 @@ fn an_outage_that_is_over_leaves_the_status() {
 #[test]
 fn a_lost_right_is_told_and_its_return_too() {
     let mut stage = stage(&["shop"]);
-    let stream = Stream::Targets("pull".into());
+    let stream = Stream::Targets("pull".into(), Extent::Everywhere);
     let effects = stage.tell(Fact::Broken(stream.clone(), fault(FaultClass::Forbidden)));
     stage.perform_all(effects);
     stage.now += Duration::from_secs(6);
@@ -100,7 +100,7 @@ fn whoever_keeps_changing_a_secret_is_named_and_not_fought() {
     let mut stage = stage(&["shop", "bank"]);
     for round in 0..25 {
         tamper(&mut stage, "shop");
-        let effects = stage.relist(&Stream::Targets("pull".into()));
+        let effects = stage.relist(&Stream::Targets("pull".into(), Extent::Everywhere));
         stage.perform_all(effects);
         let repairs = stage.history.iter().filter(|step| step.starts_with("update shop/pull")).count();
         assert!(repairs <= 10, "round {round}: {repairs} repairs");

@@ -159,8 +159,13 @@ struct Play {
 }
 
 impl Play {
-    fn new(with_standby: bool) -> Self {
+    /// `apart` gives each namespace streams of its own, as when imps is told which ones to serve.
+    fn new(apart: bool, with_standby: bool) -> Self {
         let mut stage = Stage::default();
+        if apart {
+            stage.served = Some(NAMESPACES.iter().map(|name| NamespaceName::new(*name)).collect());
+            stage.restart();
+        }
         let (identity, mut grant) = grant("main", 1);
         grant.sources = SOURCES.iter().map(|name| SecretRef::new("access", *name)).collect();
         grant.recipients.namespaces.labels = vec![selector("pull=yes")];
@@ -454,9 +459,12 @@ proptest! {
     /// Never worse, only ours, nothing forgotten: after each thing that happens, restarts included, every selected
     /// namespace holds just the last good word of each source, and nobody else's Secret is touched.
     #[test]
-    fn whatever_happens_the_promises_hold(history in prop::collection::vec(happening(), 1..14)) {
+    fn whatever_happens_the_promises_hold(
+        history in prop::collection::vec(happening(), 1..14),
+        apart in any::<bool>(),
+    ) {
         let with_standby = history.iter().any(|what| matches!(what, Happening::TakenOver));
-        let mut play = Play::new(with_standby);
+        let mut play = Play::new(apart, with_standby);
         play.check();
         for what in &history {
             play.happen(what);
@@ -467,8 +475,12 @@ proptest! {
 
     /// Whenever the process dies, no namespace has less than before, and the next process finishes the work.
     #[test]
-    fn every_prefix_of_the_work_is_safe(deaths in prop::collection::vec(0..4usize, 1..6), second in any::<bool>()) {
-        let mut play = Play::new(false);
+    fn every_prefix_of_the_work_is_safe(
+        deaths in prop::collection::vec(0..4usize, 1..6),
+        second in any::<bool>(),
+        apart in any::<bool>(),
+    ) {
+        let mut play = Play::new(apart, false);
         play.happen(&Happening::Label { namespace: 1, selected: true });
         play.stage.run();
         play.rename(second);

@@ -1,5 +1,5 @@
-//! Elections in virtual time: two to five candidates with clocks of their own, requests that are late or lost, processes
-//! that freeze, die and leave, and a Lease that is deleted.
+//! Elections in virtual time: two to five candidates with clocks of their own, requests that are late or lost,
+//! processes that freeze, die and leave, and a Lease that is deleted.
 //!
 //! The API server of this model does one thing after the other, as a real one does for one object. A request may reach
 //! it long after whoever made it has given up.

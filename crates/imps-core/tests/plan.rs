@@ -8,6 +8,8 @@
 //!       [exclude (name|label) RULE …] [attach PATTERN] [formerly PATTERN] [was SECRET] [adopt] \
 //!       [suspended] [leaving]
 //! refuses NAMESPACE
+//! serves NAMESPACE …
+//! closed NAMESPACE
 //! account NAMESPACE/NAME [SECRET …] [locked]
 //! secret NAMESPACE/NAME of GRANT [edited|legacy|immutable]      or: foreign [TYPE] [consents GRANT] [controlled]
 //! ---
@@ -15,7 +17,7 @@
 //! (attach|detach) SECRET NAMESPACE/NAME because REASON
 //! holds NAMESPACE/NAME REGISTRY=USER …
 //! account NAMESPACE/NAME SECRET …
-//! GRANT Ready|NotReady|Unknown REASON desired=N synced=N failed=N conflict=N
+//! GRANT Ready|NotReady|Unknown REASON desired=N synced=N failed=N conflict=N [left-out=N]
 //! GRANT failure NAMESPACE REASON
 //! ```
 //!
@@ -74,6 +76,12 @@ fn play(world: &str) -> String {
             "refuses" => {
                 stage.refusing.insert(NamespaceName::new(words[1]));
             }
+            "serves" => {
+                stage.served = Some(words[1..].iter().map(|name| NamespaceName::new(*name)).collect())
+            }
+            "closed" => {
+                stage.closed.insert(NamespaceName::new(words[1]));
+            }
             "account" => {
                 let at = reference(words[1]);
                 let secrets: Vec<&str> =
@@ -92,6 +100,10 @@ fn play(world: &str) -> String {
     }
     for words in late {
         secret(&mut stage, &words);
+    }
+    if stage.served.is_some() {
+        // Which namespaces are served is said to a process at its start.
+        stage.restart();
     }
     judge(stage)
 }
@@ -120,9 +132,13 @@ fn judge(mut stage: Stage) -> String {
             Truth::Unknown => "Unknown",
         };
         let tally = standing.tally;
+        let left_out = match tally.left_out {
+            0 => String::new(),
+            count => format!(" left-out={count}"),
+        };
         writeln!(
             text,
-            "{} {ready} {} desired={} synced={} failed={} conflict={}",
+            "{} {ready} {} desired={} synced={} failed={} conflict={}{left_out}",
             standing.identity.name,
             standing.ready.reason,
             tally.desired,

@@ -1,8 +1,9 @@
-//! Where etcd, kube-apiserver and kube-controller-manager are on this machine, and the kubelet for a node.
+//! Where etcd, kube-apiserver and kube-controller-manager are on this machine, the kubelet for a node, and helm.
 //!
 //! The order is the one of Kubernetes' own envtest: a variable for one program (`TEST_ASSET_ETCD`,
 //! `TEST_ASSET_KUBE_APISERVER`, and of our own `TEST_ASSET_KUBE_CONTROLLER_MANAGER`), then the folder that
-//! `KUBEBUILDER_ASSETS` names, then the cache that `cargo xtask plane build` fills. The kubelet is always our own.
+//! `KUBEBUILDER_ASSETS` names, then the cache that `cargo xtask plane build` fills. The kubelet and helm are always our
+//! own.
 
 use std::ffi::OsString;
 use std::fs;
@@ -26,6 +27,12 @@ const PINS: [&str; 4] = ["etcd/go.mod", "etcd/go.sum", "kubernetes/go.mod", "kub
 
 /// The same for a node. In a cache of its own, so that neither build spoils the other.
 const NODE_PINS: [&str; 4] = ["kubelet/go.mod", "kubelet/go.sum", "idle/go.mod", "idle/main.go"];
+
+/// What to do when helm is missing.
+const HELM_REMEDY: &str = "build helm once with `cargo xtask helm`";
+
+/// The same for helm, which is no part of a control plane.
+const HELM_PINS: [&str; 2] = ["../helm/go.mod", "../helm/go.sum"];
 
 /// The programs of a control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +71,12 @@ impl NodeBinaries {
     }
 }
 
+/// Finds helm, or says what is missing and what to do.
+pub fn helm() -> Result<PathBuf> {
+    let folder = cached_helm_folder().context(HELM_REMEDY)?;
+    existing("in the cache", &folder.join("helm"), HELM_REMEDY)
+}
+
 /// The cache of this project for this user: `IMPS_CACHE_DIR`, else `imps` in the user's cache folder.
 pub fn cache_folder() -> Result<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -76,17 +89,22 @@ pub fn cache_folder() -> Result<PathBuf> {
 
 /// The folder of the binaries that belong to the pinned modules and this machine's Go. It may not exist yet.
 pub fn cached_folder() -> Result<PathBuf> {
-    cached_by(&PINS)
+    cached_by("control-plane", &PINS)
 }
 
 /// The same for a node's programs.
 pub fn cached_node_folder() -> Result<PathBuf> {
-    cached_by(&NODE_PINS)
+    cached_by("control-plane", &NODE_PINS)
 }
 
-fn cached_by(pins: &[&str]) -> Result<PathBuf> {
+/// The same for helm.
+pub fn cached_helm_folder() -> Result<PathBuf> {
+    cached_by("helm", &HELM_PINS)
+}
+
+fn cached_by(place: &str, pins: &[&str]) -> Result<PathBuf> {
     let key = cache_key(&modules_folder(), pins, &go_version()?)?;
-    Ok(cache_folder()?.join("control-plane").join(key).join("bin"))
+    Ok(cache_folder()?.join(place).join(key).join("bin"))
 }
 
 /// The version of Go, as `go1.26.8`.

@@ -1,5 +1,5 @@
-//! Builds etcd, kube-apiserver and kube-controller-manager, and for a node the kubelet, from pinned Go modules into the
-//! cache.
+//! Builds etcd, kube-apiserver and kube-controller-manager, for a node the kubelet, and helm for charts, from pinned Go
+//! modules into the cache.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::binaries::{cached_folder, cached_node_folder, go_version, modules_folder};
+use crate::binaries::{cached_folder, cached_helm_folder, cached_node_folder, go_version, modules_folder};
 use crate::daemon::last_lines;
 
 /// How often whoever watches is told that a step goes on.
@@ -61,6 +61,11 @@ pub fn build(force: bool, watch: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf
 /// Builds what is missing for a node, as [`build`] does for the control plane.
 pub fn build_node(force: bool, watch: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
     build_kit(&NODE, cached_node_folder()?, force, watch)
+}
+
+/// Builds helm if it is missing, as [`build`] does for the control plane.
+pub fn build_helm(force: bool, watch: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
+    build_kit(&HELM, cached_helm_folder()?, force, watch)
 }
 
 fn build_kit(kit: &Kit, bin: PathBuf, force: bool, watch: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
@@ -117,10 +122,16 @@ struct Kit {
     tools: &'static [Tool],
     /// For a person who waits for it.
     takes: &'static str,
+    /// What else there is for a person who has no Go, as the end of a sentence.
+    without_go: &'static str,
 }
+
+/// Only etcd and kube-apiserver can come from elsewhere.
+const ASSETS: &str = ", or let KUBEBUILDER_ASSETS name a folder with etcd and kube-apiserver";
 
 const CONTROL_PLANE: Kit = Kit {
     takes: "five minutes",
+    without_go: ASSETS,
     tools: &[
         Tool {
             module: "etcd",
@@ -145,6 +156,7 @@ const CONTROL_PLANE: Kit = Kit {
 
 const NODE: Kit = Kit {
     takes: "a minute, once the control plane is built,",
+    without_go: "",
     tools: &[
         Tool {
             module: "kubelet",
@@ -154,6 +166,18 @@ const NODE: Kit = Kit {
         },
         Tool { module: "idle", package: ".", comes_out_as: "idle", program: "idle" },
     ],
+};
+
+const HELM: Kit = Kit {
+    takes: "two minutes",
+    without_go: "",
+    tools: &[Tool {
+        // Beside the folder of the control plane's modules, as it is no part of one.
+        module: "../helm",
+        package: "helm.sh/helm/v4/cmd/helm",
+        comes_out_as: "helm",
+        program: "helm",
+    }],
 };
 
 fn install_all(kit: &Kit, bin: &Path, watch: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
@@ -235,10 +259,11 @@ fn linker_flags(tool: &Tool) -> Result<String> {
 
 fn check_go(kit: &Kit) -> Result<()> {
     let needed = needed_go(kit)?;
+    let programs: Vec<&str> = kit.tools.iter().map(|tool| tool.program).collect();
     let how = format!(
-        "Go {needed} or newer is needed once to build etcd and kube-apiserver; \
-         install it as https://go.dev/doc/install says, or let KUBEBUILDER_ASSETS name a folder \
-         with etcd and kube-apiserver"
+        "Go {needed} or newer is needed once to build {}; install it as https://go.dev/doc/install says{}",
+        programs.join(", "),
+        kit.without_go
     );
     let installed = go_version().with_context(|| how.clone())?;
     if numbers(&installed) < numbers(&needed) {

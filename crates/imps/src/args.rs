@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use imps_api::keys;
-use imps_core::name::{SecretRef, is_dns_label, is_dns_subdomain};
+use imps_core::name::{NamespaceName, SecretRef, is_dns_label, is_dns_subdomain};
 
 /// Puts the right registry credentials into the right namespaces, keeps them valid, and explains itself.
 #[derive(Parser, Debug)]
@@ -47,15 +47,32 @@ pub(crate) enum Command {
         kubectl get ns,pods,secrets,imps -A -o yaml | imps plan -f -"
     )]
     Plan(PlanArgs),
-    /// Print the CustomResourceDefinition
-    #[command(after_help = "Example:\n  imps crd | kubectl apply --server-side -f -")]
-    Crd,
+    /// Print the CustomResourceDefinition, or apply it
+    #[command(after_help = "Examples:\n  imps crd | kubectl apply --server-side -f -\n  imps crd apply")]
+    Crd(CrdArgs),
     /// Print the roles that the operator needs for a set of ImagePullSecrets, or the refresher for its Secrets
     ///
-    /// The rules on Secrets name the targets and sources, so that no other Secret can be read or written. Source
-    /// Secrets among the manifests tell which ServiceAccounts tokens are asked for.
+    /// Each rule says why it is there. How far the rights on Secrets reach is told by --mode:
+    ///
+    /// named: to the target names of the manifests, in every namespace. No other Secret can be read or written.
+    ///
+    /// namespaced: to those names, and only in the namespaces of --namespaces. Start the operator with the same list.
+    ///
+    /// cluster: to every Secret there is. It is for ImagePullSecrets that come later, with names that nobody knows yet.
+    /// Whoever takes over the operator can then read and write all Secrets.
+    ///
+    /// Sources are granted by their names, each in its namespace (with --mode cluster they are covered). Pods,
+    /// ServiceAccounts and finalizers are granted when one of the manifests needs them; source Secrets among the
+    /// manifests tell which ServiceAccounts tokens are asked for.
+    ///
+    /// With --policies it prints admission policies instead, which hold the operator to the same limits from outside,
+    /// and authors of ImagePullSecrets to sources that they may read.
     #[command(
         after_help = "Examples:\n  imps rbac -f examples/ --service-account imps-system/imps | kubectl apply -f -\n  \
+        imps rbac -f examples/ --mode namespaced --namespaces shop,yard\n  \
+        imps rbac --mode cluster --allow pods,service-accounts\n  \
+        imps rbac --policies --service-account imps-system/imps -f examples/ | kubectl apply -f -\n  \
+        imps rbac --crd --service-account imps-system/imps-crds | kubectl apply -f -\n  \
         imps rbac --source-secret registry-access.dockerhub --target-secret shop.pull-secret \\\n    \
         --service-account shop/refresher | kubectl apply -f -"
     )]
@@ -71,6 +88,12 @@ pub(crate) enum Command {
 pub(crate) struct ControllerArgs {
     #[command(flatten)]
     pub(crate) operation: OperationArgs,
+    /// Look at Secrets and ServiceAccounts in these namespaces only, and write nowhere else
+    ///
+    /// For an operator with the roles of `imps rbac --mode namespaced`. Namespaces that an ImagePullSecret selects
+    /// beyond these are left out, and its status says so. Not given, all namespaces are served.
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace_name)]
+    pub(crate) namespaces: Vec<NamespaceName>,
     #[command(flatten)]
     pub(crate) election: ElectionArgs,
 }
@@ -97,6 +120,24 @@ pub(crate) struct ElectionArgs {
     /// Seconds between two looks at the Lease, and two renewals
     #[arg(long, value_name = "SECONDS", default_value_t = 2)]
     pub(crate) leader_election_retry_period: u64,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct CrdArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<CrdCommand>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum CrdCommand {
+    /// Bring the definition on the API server to that of this imps, and wait until it is served
+    ///
+    /// It is applied by the field manager imps-crds, whoever wrote the one that is there, and what became different is
+    /// printed. Objects, and what others have put on the definition, stay. `imps rbac --crd` prints the rights for it.
+    ///
+    /// Exit code 0 says that the definition is in force, 1 that it is not.
+    #[command(after_help = "Example:\n  imps crd apply --context staging")]
+    Apply(AccessArgs),
 }
 
 #[derive(clap::Args, Debug)]
@@ -189,8 +230,25 @@ pub(crate) enum OutputFormat {
 #[derive(clap::Args, Debug)]
 pub(crate) struct RbacArgs {
     /// A manifest, a folder of manifests, or - for standard input; can be given more than once
-    #[arg(short, long = "filename", value_name = "FILE", required_unless_present = "target_secret")]
+    #[arg(short, long = "filename", value_name = "FILE",
+          required_unless_present_any = ["target_secret", "mode", "policies", "crd"])]
     pub(crate) filename: Vec<PathBuf>,
+    /// How far the rights on Secrets reach; named when not given
+    #[arg(long, value_name = "MODE", conflicts_with = "target_secret")]
+    pub(crate) mode: Option<RightsMode>,
+    /// The namespaces that the operator serves, for --mode namespaced; can be given more than once
+    #[arg(long, visible_alias = "namespace", value_name = "NAMESPACE", value_delimiter = ',',
+          required_if_eq("mode", "namespaced"), value_parser = namespace_name)]
+    pub(crate) namespaces: Vec<NamespaceName>,
+    /// What ImagePullSecrets may use that are not among the manifests, for --mode cluster
+    #[arg(long, value_name = "FEATURE", value_delimiter = ',', requires = "mode")]
+    pub(crate) allow: Vec<Feature>,
+    /// Print admission policies for the service account instead of roles
+    #[arg(long, requires = "service_account", conflicts_with_all = ["target_secret", "mode", "crd"])]
+    pub(crate) policies: bool,
+    /// Print the rights of `imps crd apply` instead
+    #[arg(long, conflicts_with_all = ["filename", "target_secret", "mode"])]
+    pub(crate) crd: bool,
     /// As given to the refresher: a Secret that it reads
     #[arg(long, value_name = "NAMESPACE.NAME", requires = "target_secret", conflicts_with = "filename",
           value_parser = secret)]
@@ -200,17 +258,36 @@ pub(crate) struct RbacArgs {
           value_parser = secret)]
     pub(crate) target_secret: Option<SecretRef>,
     /// As given to the operator by --config-namespace, when it elects a leader
-    #[arg(long, value_name = "NAMESPACE", conflicts_with = "target_secret")]
-    pub(crate) lease_namespace: Option<String>,
+    #[arg(long, value_name = "NAMESPACE", conflicts_with_all = ["target_secret", "policies", "crd"],
+          value_parser = namespace_name)]
+    pub(crate) lease_namespace: Option<NamespaceName>,
     /// As given to the operator by --leader-election-id
     #[arg(long, value_name = "NAME", requires = "lease_namespace", default_value = keys::LEASE)]
     pub(crate) lease_name: String,
-    /// Name of the roles; imps-controller or imps-refresher when not given
+    /// Name of the roles; imps-controller, imps-refresher or imps-crds when not given
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Bind the roles to this service account
     #[arg(long, value_name = "NAMESPACE/NAME")]
     pub(crate) service_account: Option<String>,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum RightsMode {
+    /// To the names of the manifests, in every namespace
+    Named,
+    /// To the names of the manifests, in some namespaces
+    Namespaced,
+    /// To every Secret
+    Cluster,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Feature {
+    /// Select namespaces by their pods
+    Pods,
+    /// Attach Secrets to ServiceAccounts, of any name
+    ServiceAccounts,
 }
 
 #[derive(Subcommand, Debug)]
@@ -287,6 +364,10 @@ pub(crate) enum ManifestFormat {
 /// Reads the name of a namespace.
 fn namespace(text: &str) -> Result<String, String> {
     if is_dns_label(text) { Ok(text.to_owned()) } else { Err("not the name of a namespace".to_owned()) }
+}
+
+fn namespace_name(text: &str) -> Result<NamespaceName, String> {
+    namespace(text).map(NamespaceName::new)
 }
 
 /// Reads `namespace.name`. The name may have dots of its own, the namespace may not.
@@ -374,5 +455,33 @@ mod tests {
         assert!(parse(&["rbac", "--source-secret=home.hub"]).is_err());
         assert!(parse(&[&["rbac"], &TARGET[..]].concat()).is_err());
         assert!(parse(&[&["rbac", "-f", "a", "--source-secret=home.hub"], &TARGET[..]].concat()).is_err());
+    }
+
+    #[test]
+    fn how_far_rights_reach_is_told_whole() {
+        let rbac = |arguments: &[&str]| parse(&[&["rbac", "-f", "a"], arguments].concat());
+        for good in [
+            &["--mode=named"][..],
+            &["--mode=namespaced", "--namespaces=shop,yard", "--namespace=bank"],
+            &["--mode=cluster", "--allow=pods,service-accounts"],
+            &["--policies", "--service-account=a/b"],
+        ] {
+            assert!(rbac(good).is_ok(), "{good:?}: {:?}", rbac(good));
+        }
+        for (bad, words) in [
+            (&["--mode=namespaced"][..], "--namespaces <NAMESPACE>"),
+            (&["--mode=namespaced", "--namespaces=Shop"], "not the name of a namespace"),
+            (&["--allow=pods"], "--mode <MODE>"),
+            (&["--policies"], "--service-account <NAMESPACE/NAME>"),
+            (&["--crd"], "cannot be used with"),
+        ] {
+            let complaint = rbac(bad).unwrap_err();
+            assert!(complaint.contains(words), "{bad:?}: {complaint}");
+        }
+        let Command::Controller(args) = parse(&["controller", "--namespaces=shop,yard"]).unwrap().command
+        else {
+            panic!("another command");
+        };
+        assert_eq!(args.namespaces, ["shop".into(), "yard".into()]);
     }
 }

@@ -22,7 +22,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Controller(args) => controller::run(args),
         Command::Refresher(args) => refresher::run(args),
         Command::Plan(args) => plan::run(&args),
-        Command::Crd => crd::run(),
+        Command::Crd(args) => crd::run(args),
         Command::Rbac(args) => rbac::run(&args),
         Command::Migrate(command) => migrate::run(command),
         Command::Version => {

@@ -3,4 +3,5 @@
 mod clock;
 pub(crate) mod crank;
 pub(crate) mod exchanger;
+pub(crate) mod inspection;
 pub(crate) mod window;

@@ -13,6 +13,7 @@ mod mission {
     pub(crate) mod canary;
     pub(crate) mod cloud;
     pub(crate) mod crd;
+    pub(crate) mod definition;
     pub(crate) mod ecr;
     pub(crate) mod exchanged;
     pub(crate) mod gcp;
@@ -23,10 +24,12 @@ mod mission {
     pub(crate) mod migrate;
     pub(crate) mod outage;
     pub(crate) mod permission;
+    pub(crate) mod policy;
     pub(crate) mod process;
     pub(crate) mod proxy;
     pub(crate) mod read;
     pub(crate) mod refresher;
+    pub(crate) mod rights;
     pub(crate) mod selection;
     pub(crate) mod source;
     pub(crate) mod stage;

@@ -107,6 +107,53 @@ fn the_roles_name_the_only_secrets_that_may_be_touched() {
 }
 
 #[test]
+fn each_mode_of_rights_has_its_reach_and_the_widest_one_says_how_dangerous_it_is() {
+    let example = ["rbac", "-f", "examples/sidecar-injection", "--service-account", "imps-system/imps"];
+    let namespaced =
+        imps(&[&example[..], &["--mode", "namespaced", "--namespaces", "istio-system,shop"]].concat());
+    assert!(namespaced.status.success(), "{}", text(&namespaced));
+    golden("rbac-namespaced.yaml", &text(&namespaced));
+    let cluster = imps(&["rbac", "--mode", "cluster", "--allow", "pods,service-accounts"]);
+    golden("rbac-cluster.yaml", &text(&cluster));
+    for (arguments, words) in [
+        (&["rbac", "--mode", "named"][..], "-f names the manifests"),
+        (
+            &[&example[..], &["--mode", "named", "--allow", "pods"]].concat(),
+            "--allow goes with --mode cluster",
+        ),
+        (&[&example[..], &["--namespaces", "shop"]].concat(), "--namespaces goes with --mode namespaced"),
+    ] {
+        let output = imps(arguments);
+        assert!(
+            !output.status.success() && text(&output).contains(words),
+            "{arguments:?}: {}",
+            text(&output)
+        );
+    }
+}
+
+#[test]
+fn the_rights_to_apply_the_definition_are_on_that_definition_alone() {
+    let output = imps(&["rbac", "--crd", "--service-account", "imps-system/imps-crds"]);
+    golden("rbac-crd.yaml", &text(&output));
+}
+
+#[test]
+fn the_policies_are_printed_as_the_page_about_rights_shows_them() {
+    let output = imps(&["rbac", "--policies", "--service-account", "imps-system/imps"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let printed = text(&output);
+    golden("policies.yaml", &printed);
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rights.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let shown: Vec<&str> = page.split("```").filter_map(|block| block.strip_prefix("yaml\n")).collect();
+    assert!(
+        !shown.is_empty() && shown.iter().all(|block| printed.contains(block)),
+        "docs/rights.md is another"
+    );
+}
+
+#[test]
 fn the_roles_of_a_refresher_are_in_the_namespaces_of_its_secrets_and_nowhere_else() {
     let arguments = [
         "rbac",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::recall::{Memory, Recall, Record};
-use super::{GrantFact, Rejection, Stream, Tenure, accounts_stream};
+use super::{GrantFact, Rejection, Stream, Tenure};
 use crate::dockerconfig;
 use crate::grant::{Grant, Identity};
 use crate::holding::Fingerprint;
@@ -73,6 +73,8 @@ pub enum TargetState {
         /// Why, and what to do.
         advice: String,
     },
+    /// Selected, and not among the namespaces that are served: nothing is looked at or written there.
+    LeftOut,
     /// No longer wanted, to be deleted.
     Leaving,
     /// No longer wanted, and the delete failed.
@@ -97,6 +99,8 @@ pub struct Tally {
     pub pending: usize,
     /// De-selected namespaces that still have the Secret.
     pub leaving: usize,
+    /// Selected ones that are not served. They do not count as desired.
+    pub left_out: usize,
 }
 
 impl Room {
@@ -325,8 +329,12 @@ impl Room {
             Stream::Grants | Stream::Namespaces => true,
             Stream::Pods { .. } => !grant.recipients.pods.is_empty(),
             Stream::Source(at) => grant.sources.contains(at),
-            Stream::Targets(name) => grant.template.name == *name || self.record.secret_names.contains(name),
-            Stream::Accounts(_) => self.account_patterns().any(|pattern| accounts_stream(pattern) == *stream),
+            Stream::Targets(name, _) => {
+                grant.template.name == *name || self.record.secret_names.contains(name)
+            }
+            Stream::Accounts(name, _) => self
+                .account_patterns()
+                .any(|pattern| pattern.exact() == name.as_ref().map(AccountName::as_str)),
         }
     }
 
@@ -455,6 +463,7 @@ impl Tally {
         let add = |field: &mut usize| *field = field.saturating_add_signed(by);
         match state {
             TargetState::Leaving | TargetState::LeavingTroubled { .. } => return add(&mut self.leaving),
+            TargetState::LeftOut => return add(&mut self.left_out),
             TargetState::Pending => add(&mut self.pending),
             TargetState::Synced(_) => add(&mut self.synced),
             TargetState::Troubled { reason: Reason::TargetConflict, .. } => add(&mut self.conflict),

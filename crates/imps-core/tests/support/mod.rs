@@ -28,7 +28,7 @@ use imps_core::selector::{NamePattern, Selector, Tags};
 use imps_core::source::{Document, Offer};
 use imps_core::standing::Standing;
 use imps_core::token::Token;
-use imps_core::world::{Ask, Fact, GrantFact, Lived, Namespace, Record, Stream, Tenure, Terms};
+use imps_core::world::{Ask, Extent, Fact, GrantFact, Lived, Namespace, Record, Stream, Tenure, Terms};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -108,6 +108,10 @@ pub struct Stage {
     pub notices: Vec<String>,
     /// Namespaces whose writes are refused.
     pub refusing: BTreeSet<NamespaceName>,
+    /// Namespaces in which imps may watch nothing, where each has streams of its own.
+    pub closed: BTreeSet<NamespaceName>,
+    /// The only namespaces that are served.
+    pub served: Option<BTreeSet<NamespaceName>>,
     /// After so many writes the process is dead: nothing it asks for is done any more.
     pub writes_left: Option<usize>,
     /// How the token endpoint behaves; it has an identity's name in the requests that it saw.
@@ -120,8 +124,9 @@ pub struct Stage {
 /// What the wall clock says when a stage begins.
 const WALL_CLOCK: f64 = 1_800_000_000.0;
 
-fn terms(since_start: Duration) -> Terms {
+fn terms(since_start: Duration, served: Option<BTreeSet<NamespaceName>>) -> Terms {
     Terms {
+        served,
         missing_source_grace: GRACE,
         read_offer,
         wall_clock: WALL_CLOCK + since_start.as_secs_f64(),
@@ -163,7 +168,7 @@ fn read_offer(_: &SecretRef, document: &Document) -> Option<Result<Offer, Flaw>>
 impl Default for Stage {
     fn default() -> Self {
         let now = Instant::now();
-        let (controller, effects) = Controller::new(terms(Duration::ZERO), None, now);
+        let (controller, effects) = Controller::new(terms(Duration::ZERO, None), None, now);
         let mut stage = Self {
             controller,
             standby: None,
@@ -181,6 +186,8 @@ impl Default for Stage {
             standings: BTreeMap::new(),
             notices: Vec::new(),
             refusing: BTreeSet::new(),
+            closed: BTreeSet::new(),
+            served: None,
             writes_left: None,
             endpoint: Endpoint::Up(Duration::from_secs(12 * 3600)),
             calls: Vec::new(),
@@ -198,7 +205,8 @@ impl Default for Stage {
 impl Stage {
     /// A new process on the same cluster: it knows nothing but what the statuses remember.
     pub fn restart(&mut self) {
-        let (controller, effects) = Controller::new(terms(self.now - self.start), None, self.now);
+        let (controller, effects) =
+            Controller::new(terms(self.now - self.start, self.served.clone()), None, self.now);
         for (uid, (_, _, record)) in &mut self.grants {
             if let Some(standing) = self.standings.get(uid) {
                 *record = remembered(standing);
@@ -213,7 +221,8 @@ impl Stage {
 
     /// A second process begins, which does not lead.
     pub fn add_standby(&mut self) {
-        let (controller, effects) = Controller::standby(terms(self.now - self.start), None, self.now);
+        let (controller, effects) =
+            Controller::standby(terms(self.now - self.start, self.served.clone()), None, self.now);
         self.standby = Some((controller, BTreeSet::new()));
         self.follow(effects);
     }
@@ -310,15 +319,22 @@ impl Stage {
                 }
                 None => {}
             },
-            Stream::Targets(name) => facts.extend(
+            Stream::Targets(_, Extent::In(place)) | Stream::Accounts(_, Extent::In(place))
+                if self.closed.contains(place) =>
+            {
+                let fault = Fault { class: FaultClass::Forbidden, detail: "HTTP 403".to_owned() };
+                return vec![Fact::Broken(stream.clone(), fault)];
+            }
+            Stream::Targets(name, extent) => facts.extend(
                 self.secrets
                     .iter()
-                    .filter(|(at, _)| at.name == *name)
+                    .filter(|(at, _)| at.name == *name && extent.covers(&at.namespace))
                     .map(|(at, stored)| Fact::Secret(at.clone(), Box::new(stored.sighting()))),
             ),
-            Stream::Accounts(which) => facts.extend(
+            Stream::Accounts(which, extent) => facts.extend(
                 self.accounts
                     .iter()
+                    .filter(|(at, _)| extent.covers(&at.namespace))
                     .filter(|(at, _)| which.as_ref().is_none_or(|name| at.name == *name))
                     .map(|(at, account)| Fact::Account(at.clone(), account.clone())),
             ),

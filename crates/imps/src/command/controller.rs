@@ -1,5 +1,6 @@
 //! `imps controller`: arguments become a configuration, the configuration becomes a running operator.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,20 +10,23 @@ use imps_cluster::lease::{Election, Place};
 use imps_cluster::remit::Remit;
 use imps_core::exchange::KeylessAllowed;
 use imps_core::leadership::Terms;
+use imps_core::name::NamespaceName;
 
 use super::Error;
-use crate::args::{ControllerArgs, ElectionArgs, KeylessKind, OperationArgs};
+use crate::args::{AccessArgs, ControllerArgs, ElectionArgs, KeylessKind, OperationArgs};
 use crate::controller::crank::{Crank, Seat, Settings};
+use crate::controller::inspection::Inspection;
 use crate::runtime::{admin, shutdown, telemetry};
 
 /// Threads of the runtime: the work is waiting for the API server, and each thread costs memory.
 const WORKER_THREADS: usize = 2;
 
 pub(super) fn run(args: ControllerArgs) -> Result<ExitCode, Error> {
-    let ControllerArgs { operation, election } = args;
+    let ControllerArgs { operation, namespaces, election } = args;
     telemetry::start(&operation.log_level, operation.log_format)?;
     let poll = Poll::of(&election)?;
-    operate("controller", Remit::Cluster, operation, poll)
+    let served = (!namespaces.is_empty()).then(|| namespaces.into_iter().collect());
+    operate("controller", Remit::Cluster, served, operation, poll)
 }
 
 /// An election to take part in.
@@ -59,28 +63,34 @@ fn identity() -> String {
     format!("{}_{random:016x}", place.unwrap_or_else(|_| "imps".to_owned()))
 }
 
+/// Chooses the one TLS there is, once for the process.
+pub(super) fn provide_tls() -> Result<(), Error> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.install_default().map_err(|_| "a TLS provider is already installed".into())
+}
+
 /// Runs the machine until the process is asked to end. `program` is the subcommand, for the log.
 pub(super) fn operate(
     program: &str,
     remit: Remit,
+    served: Option<BTreeSet<NamespaceName>>,
     args: OperationArgs,
     poll: Option<Poll>,
 ) -> Result<ExitCode, Error> {
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .map_err(|_| "a TLS provider is already installed")?;
+    provide_tls()?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?;
-    runtime.block_on(turn(program, remit, args, poll))
+    runtime.block_on(turn(program, remit, served, args, poll))
 }
 
 async fn turn(
     program: &str,
     remit: Remit,
+    served: Option<BTreeSet<NamespaceName>>,
     args: OperationArgs,
     poll: Option<Poll>,
 ) -> Result<ExitCode, Error> {
-    let access = Access { kubeconfig: args.access.kubeconfig, context: args.access.context };
+    let access = args.access.into();
     let (client, seat) = match poll {
         None => (connect(&access).await?, None),
         Some(Poll { place, terms }) => {
@@ -105,8 +115,14 @@ async fn turn(
             ambient: args.keyless.contains(&KeylessKind::Ambient),
             service_accounts: args.keyless.contains(&KeylessKind::ServiceAccount),
         },
+        served,
     };
+    let inspection = matches!(remit, Remit::Cluster).then(|| Inspection::begin(client.clone()));
     let (crank, window) = Crank::new(client, remit, settings, seat);
+    let window = match &inspection {
+        Some(inspection) => window.with_definition(inspection.finding()),
+        None => window,
+    };
     let admin = admin::serve(&args.metrics_addr, window).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %admin.address(), "imps {program} started");
     let end = crank.turn(stop).await;
@@ -114,4 +130,10 @@ async fn turn(
     end?;
     tracing::info!("imps {program} stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+impl From<AccessArgs> for Access {
+    fn from(args: AccessArgs) -> Self {
+        Self { kubeconfig: args.kubeconfig, context: args.context }
+    }
 }

@@ -185,12 +185,13 @@ impl<'a> Manifests<'a> {
                     self.secrets.get(at).and_then(|object| manifests::secret::<SourceView>(object));
                 facts.extend(document.map(|view| Fact::Source(at.clone(), view.into())));
             }
-            Stream::Accounts(name) => {
+            // Without a cluster there are no rights to divide: all namespaces are served.
+            Stream::Accounts(name, _) => {
                 let named = self.accounts.iter();
                 let named = named.filter(|(at, _)| name.as_ref().is_none_or(|name| at.name == *name));
                 facts.extend(named.map(|(at, account)| Fact::Account(at.clone(), account.clone())));
             }
-            Stream::Targets(name) => {
+            Stream::Targets(name, _) => {
                 let named = self.secrets.iter().filter(|(at, _)| at.name == *name);
                 facts.extend(named.filter_map(|(at, object)| {
                     let view = manifests::secret::<TargetView>(object)?;

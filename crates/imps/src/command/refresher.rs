@@ -12,5 +12,5 @@ use crate::runtime::telemetry;
 pub(super) fn run(args: RefresherArgs) -> Result<ExitCode, Error> {
     telemetry::start(&args.operation.log_level, args.operation.log_format)?;
     let single = Single::new(&args.source_secret, args.target_secret)?;
-    controller::operate("refresher", Remit::Single(Arc::new(single)), args.operation, None)
+    controller::operate("refresher", Remit::Single(Arc::new(single)), None, args.operation, None)
 }

@@ -1,6 +1,6 @@
 //! The loop: one event at a time into the machine, its effects out to the hands, what came of them back in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use imps_api::ImagePullSecretStatus;
@@ -11,7 +11,7 @@ use imps_cluster::report::Herald;
 use imps_cluster::watch::{News, listen};
 use imps_core::controller::{Controller, Effect, Event, Hold};
 use imps_core::exchange::KeylessAllowed;
-use imps_core::name::Uid;
+use imps_core::name::{NamespaceName, Uid};
 use imps_core::reason::Remedy;
 use imps_core::world::{Fact, Stream, Terms};
 use kube::Client;
@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) resync: Option<Duration>,
     /// Whose identity may be used for source Secrets that bring none.
     pub(crate) keyless: KeylessAllowed,
+    /// The only namespaces that are served; none means all of them.
+    pub(crate) served: Option<BTreeSet<NamespaceName>>,
 }
 
 /// A part in an election.
@@ -93,6 +95,7 @@ impl Crank {
             missing_source_grace: settings.missing_source_grace,
             read_offer: imps_registry::read,
             keyless: settings.keyless,
+            served: settings.served,
             wall_clock: clock.unix_seconds(),
         };
         let begin = if seat.is_some() { Controller::standby } else { Controller::new };
@@ -216,7 +219,8 @@ impl Crank {
                         let result = herald.report(&standing, &notices, before.as_ref()).await;
                         match &result {
                             Err(fault) if fault.remedy() == Remedy::Replan => {
-                                tracing::debug!(imagepullsecret = %standing.identity.name, %fault, "status not written");
+                                let imagepullsecret = &standing.identity.name;
+                                tracing::debug!(%imagepullsecret, %fault, "status not written");
                             }
                             Err(fault) => {
                                 tracing::warn!(imagepullsecret = %standing.identity.name, %fault, "status not written");

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::crank::Seat;
 use super::exchanger::Tallies;
+use super::inspection::Finding;
 
 /// A loop that has not turned for this long is stuck. It turns at least every [`HEARTBEAT`].
 const STUCK_AFTER: Duration = Duration::from_secs(60);
@@ -29,6 +30,7 @@ pub(crate) struct Window {
     remit: Remit,
     pulse: Arc<Mutex<Pulse>>,
     looks: mpsc::Sender<Look>,
+    definition: Finding,
 }
 
 struct Pulse {
@@ -53,6 +55,8 @@ pub(crate) struct View {
     /// Identities that are exchanged for tokens.
     pub(crate) identities: usize,
     pub(crate) exchanges: Tallies,
+    /// Whether the installed definition lacks something; none where that is not known.
+    pub(crate) definition_outdated: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -76,7 +80,12 @@ impl Window {
     pub(crate) fn new(remit: Remit) -> (Self, mpsc::Receiver<Look>) {
         let (looks, asked) = mpsc::channel(4);
         let pulse = Pulse { turned: Instant::now(), missing: Some("everything".to_owned()) };
-        (Self { remit, pulse: Arc::new(Mutex::new(pulse)), looks }, asked)
+        (Self { remit, pulse: Arc::new(Mutex::new(pulse)), looks, definition: Finding::default() }, asked)
+    }
+
+    /// The same window, which also shows what was found of the definition.
+    pub(crate) fn with_definition(self, definition: Finding) -> Self {
+        Self { definition, ..self }
     }
 
     /// The loop turned.
@@ -89,7 +98,7 @@ impl Window {
             let missing: Vec<String> = world
                 .wanted_streams()
                 .iter()
-                .filter(|s| !world.is_listed(s))
+                .filter(|s| !world.is_heard(s))
                 .map(|stream| self.remit.spell(stream))
                 .collect();
             pulse.missing = (!missing.is_empty()).then(|| missing.join(", "));
@@ -114,7 +123,8 @@ impl Window {
             self.looks.send(answer).await.ok()?;
             view.await.ok()
         };
-        tokio::time::timeout(LOOK_TIMEOUT, asked).await.ok().flatten()
+        let view = tokio::time::timeout(LOOK_TIMEOUT, asked).await.ok().flatten()?;
+        Some(View { definition_outdated: self.definition.outdated(), ..view })
     }
 }
 
@@ -143,8 +153,8 @@ impl View {
                 Stream::Grants => "imagepullsecrets",
                 Stream::Namespaces => "namespaces",
                 Stream::Pods { .. } => "pods",
-                Stream::Source(_) | Stream::Targets(_) => "secrets",
-                Stream::Accounts(_) => "serviceaccounts",
+                Stream::Source(_) | Stream::Targets(..) => "secrets",
+                Stream::Accounts(..) => "serviceaccounts",
             };
             let reason = if fault.class == FaultClass::Forbidden { "AccessDenied" } else { "ApiUnavailable" };
             *broken.entry((resource, reason)).or_insert(0) += 1;
@@ -161,6 +171,7 @@ impl View {
             broken,
             identities: world.exchanges().len(),
             exchanges,
+            definition_outdated: None,
         }
     }
 }

@@ -30,6 +30,12 @@ pub(crate) fn render(view: &View) -> String {
         "Whether this process leads by the Lease of this name; absent when it was not told to elect a leader",
         leads,
     );
+    let outdated = view.definition_outdated.map(|outdated| (vec![], usize::from(outdated)));
+    page.gauge(
+        "imps_crd_outdated",
+        "Whether the installed CustomResourceDefinition lacks fields that this imps writes; absent when unknown",
+        outdated,
+    );
     page.grants(view);
     page.work(view);
     page.exchanges(view);
@@ -86,6 +92,7 @@ impl Page<'_> {
                 ("conflict", tally.conflict),
                 ("pending", tally.pending),
                 ("leaving", tally.leaving),
+                ("left-out", tally.left_out),
             ] {
                 targets.push((vec![name.clone(), ("state", state.to_owned())], count));
             }

@@ -470,7 +470,7 @@ async fn the_rights_to_elect_are_just_those_that_are_used_and_imps_rbac_prints_t
     let forbidden: Vec<&Value> = requests.iter().filter(|r| r["responseStatus"]["code"] == 403).collect();
     assert!(forbidden.is_empty(), "{forbidden:#?}");
     let leases = requests.iter().filter(|request| request["objectRef"]["resource"] == "leases");
-    let seen: BTreeSet<Right> = leases.map(used).collect();
+    let seen: BTreeSet<Right> = leases.flat_map(used).collect();
     let rules = RULES.iter().filter(|rule| matches!(rule.scope, Scope::Lease | Scope::Leases));
     let declared: BTreeSet<Right> =
         rules.flat_map(|rule| rule.verbs.iter().map(|verb| right(verb, rule.group, rule.resource))).collect();

@@ -1,11 +1,10 @@
 //! The rights that are declared are the rights that are used: none more, none less.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use imps_api::keys;
 use imps_cluster::rules::{Needs, RULES, Scope, roles};
 use imps_core::dockerconfig::Format;
-use imps_core::selector::NamePattern;
 use imps_testbed::{fresh_name, manifest, operator};
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -29,33 +28,37 @@ fn declared() -> BTreeSet<Right> {
     let of_rule = |rule: &imps_cluster::rules::Rule| {
         rule.verbs.iter().map(|verb| right(verb, rule.group, rule.resource)).collect::<Vec<_>>()
     };
-    // Those of the refresher, and of an operator that may take on identities or elects, have scenes of their own.
-    let elsewhere = [Scope::Single, Scope::ServiceAccounts, Scope::Lease, Scope::Leases];
+    // Those of the refresher, of `imps crd apply`, and of an operator that may take on identities or elects, have
+    // scenes of their own.
+    let elsewhere = [Scope::Single, Scope::Installer, Scope::ServiceAccounts, Scope::Lease, Scope::Leases];
     RULES.iter().filter(|rule| !elsewhere.contains(&rule.scope)).flat_map(of_rule).collect()
 }
 
-pub(crate) fn used(request: &Value) -> Right {
+/// The rights that a request was authorised by. An apply that makes its object is authorised as a create too.
+pub(crate) fn used(request: &Value) -> Vec<Right> {
     let text = |key: &str| request["objectRef"][key].as_str().unwrap_or_default();
     let resource = match text("subresource") {
         "" => text("resource").to_owned(),
         part => format!("{}/{part}", text("resource")),
     };
-    right(request["verb"].as_str().unwrap(), text("apiGroup"), &resource)
+    let verb = request["verb"].as_str().unwrap();
+    let made = verb == "patch" && request["responseStatus"]["code"] == 201;
+    let verbs = [verb].into_iter().chain(made.then_some("create"));
+    verbs.map(|verb| right(verb, text("apiGroup"), &resource)).collect()
 }
 
 #[tokio::test]
 async fn the_declared_rights_are_just_those_that_a_whole_life_uses() {
-    let Some(mut solo) = Solo::open_on_pages().await else { return };
-    let spec = rights_by_manifest(&solo.scene).await;
-    live(&mut solo, spec).await;
+    let Some(empty) = Solo::empty_on_pages().await else { return };
+    let life = Life::prepare(&empty.scene).await;
+    let documents = life.rights(&empty.scene, &[]);
+    empty.scene.give(&documents).await;
+    let mut solo = Solo::begin(empty, &[]).await;
+    life.play(&mut solo).await;
 
-    let requests = solo.requests();
-    let forbidden: Vec<&Value> = requests.iter().filter(|r| r["responseStatus"]["code"] == 403).collect();
-    assert!(forbidden.is_empty(), "{forbidden:#?}");
-    let mut seen: BTreeSet<Right> = requests.iter().map(used).collect();
-    // An apply that makes the object is one PATCH, authorised twice: as patch and as create. The proof is below.
-    assert!(!seen.contains(&right("create", "", "secrets")), "imps never posts a Secret");
-    seen.insert(right("create", "", "secrets"));
+    let requests = nothing_is_missed_and_nothing_is_left_over(&solo, &documents);
+    assert!(requests.iter().all(|r| r["verb"] != "create" || r["objectRef"]["resource"] == "events"));
+    let seen: BTreeSet<Right> = requests.iter().flat_map(used).collect();
     let declared = declared();
     let missing: Vec<_> = declared.difference(&seen).collect();
     let more: Vec<_> = seen.difference(&declared).collect();
@@ -70,72 +73,153 @@ async fn the_declared_rights_are_just_those_that_a_whole_life_uses() {
     no_other_account_can_be_edited(&solo.scene).await;
 }
 
-/// Applies what `imps rbac` prints for the object that the scene will make, and gives its spec.
-async fn rights_by_manifest(scene: &Scene) -> Value {
-    let target = json!({
-        "namespaces": {"labels": [{"matchLabels": {"team": scene.id}}]},
-        "namespacesWithPods": {"labels": [{"matchLabels": {"pull": scene.id}}]},
-        "serviceAccounts": {"names": [scene.name("robot")]},
-    });
-    let spec = scene.spec(&["hub"], target);
-    let object = json!({
-        "apiVersion": format!("{}/{}", keys::GROUP, keys::VERSION), "kind": keys::KIND,
-        "metadata": {"name": scene.name("g")}, "spec": spec,
-    });
-    let folder = std::env::temp_dir().join(fresh_name("imps-rights"));
-    std::fs::create_dir(&folder).unwrap();
-    let file = folder.join("cr.yaml");
-    std::fs::write(&file, object.to_string()).unwrap();
-    let (namespace, account) = scene.account();
-    let documents = operator::rights(binary(), &[file], &fresh_name("imps"), namespace, account).unwrap();
-    std::fs::remove_dir_all(&folder).unwrap();
-    manifest::apply(&scene.client, &documents).await.unwrap();
-    // The same once more under another name, only to wait until the server knows.
-    let accounts = [NamePattern::new(scene.name("robot"))].into();
-    scene.permit(&Needs { pods: true, accounts, ..Needs::default() }).await;
-    spec
+/// Holds the operator's roles against its requests: none was forbidden, and each verb of each rule was used, by a
+/// request for one of the names that the rule has. Roles that are the same in several namespaces count as one. Returns
+/// the requests.
+pub(crate) fn nothing_is_missed_and_nothing_is_left_over(solo: &Solo, documents: &[Value]) -> Vec<Value> {
+    let requests = solo.requests();
+    let forbidden: Vec<&Value> = requests.iter().filter(|r| r["responseStatus"]["code"] == 403).collect();
+    assert!(forbidden.is_empty(), "{forbidden:#?}");
+    let mut unused: BTreeMap<String, bool> = BTreeMap::new();
+    for role in documents {
+        let namespace = role["metadata"]["namespace"].as_str();
+        for rule in role["rules"].as_array().into_iter().flatten() {
+            for verb in super::read::texts(&rule["verbs"]) {
+                let wanted = right(
+                    verb,
+                    rule["apiGroups"][0].as_str().unwrap(),
+                    rule["resources"][0].as_str().unwrap(),
+                );
+                let fits = |request: &Value| {
+                    let at = &request["objectRef"];
+                    let named =
+                        |name| super::read::texts(&rule["resourceNames"]).any(|known| Some(known) == name);
+                    used(request).contains(&wanted)
+                        && namespace.is_none_or(|namespace| at["namespace"] == namespace)
+                        && (rule["resourceNames"].is_null() || named(at["name"].as_str()))
+                };
+                let rule = format!("{}: {verb} by {rule}", role["kind"]);
+                *unused.entry(rule).or_default() |= requests.iter().any(fits);
+            }
+        }
+    }
+    assert!(!unused.is_empty(), "there are rules");
+    unused.retain(|_, used| !*used);
+    assert!(unused.is_empty(), "granted and never used: {:#?}", unused.keys());
+    requests
 }
 
-/// Everything that imps ever does.
-async fn live(solo: &mut Solo, spec: Value) {
-    let scene = &solo.scene;
-    scene.source("hub", &[("reg.example", ROBOT)]).await;
-    let shop = scene.namespace("shop", json!({"labels": {"team": scene.id}})).await;
-    let yard = scene.namespace("yard", json!({})).await;
-    scene.pod(&yard, "p", json!({"labels": {"pull": scene.id}})).await;
-    let robot = scene.name("robot");
-    let account = json!({
-        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": robot, "namespace": shop},
-    });
-    manifest::apply(&scene.client, &[account]).await.unwrap();
-    let grant = scene.grant_as_is("g", spec).await;
-    scene.ready_in(&grant, &[&shop, &yard]).await;
-    scene.status(&grant, "attached", |status| status["serviceAccounts"]["attached"] == 1).await;
-    scene.source("hub", &[("reg.example", NEXT)]).await;
-    scene.has_login(&yard, IMAGE, NEXT).await;
-    scene.tag_namespace(&shop, json!({"labels": {"team": null}})).await;
-    scene.has_no_target(&shop).await;
-    scene.ready_in(&grant, &[&yard]).await;
-    // The same event a second time is counted up.
-    for _ in 0..2 {
+/// A life in which everything happens that imps ever does.
+pub(crate) struct Life {
+    /// Of the `ImagePullSecret`.
+    pub(crate) spec: Value,
+    /// A namespace that a label selects.
+    pub(crate) shop: String,
+    /// A namespace that a pod selects.
+    pub(crate) yard: String,
+    /// The ServiceAccount that the Secret is attached to.
+    pub(crate) robot: String,
+}
+
+impl Life {
+    /// Makes what is there before imps.
+    pub(crate) async fn prepare(scene: &Scene) -> Self {
+        let spec = scene.spec(
+            &["hub"],
+            json!({
+                "namespaces": {"labels": [{"matchLabels": {"team": scene.id}}]},
+                "namespacesWithPods": {"labels": [{"matchLabels": {"pull": scene.id}}]},
+                "serviceAccounts": {"names": [scene.name("robot")]},
+            }),
+        );
+        scene.source("hub", &[("reg.example", ROBOT)]).await;
+        let shop = scene.namespace("shop", json!({"labels": {"team": scene.id}})).await;
+        let yard = scene.namespace("yard", json!({})).await;
+        scene.pod(&yard, "p", json!({"labels": {"pull": scene.id}})).await;
+        let robot = scene.name("robot");
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": robot, "namespace": shop},
+            "imagePullSecrets": [{"name": "theirs"}],
+        });
+        manifest::apply(&scene.client, &[account]).await.unwrap();
+        Self { spec, shop, yard, robot }
+    }
+
+    /// What `imps rbac` prints for the object of this life, with these arguments.
+    pub(crate) fn rights(&self, scene: &Scene, arguments: &[&str]) -> Vec<Value> {
+        let object = json!({
+            "apiVersion": format!("{}/{}", keys::GROUP, keys::VERSION), "kind": keys::KIND,
+            "metadata": {"name": scene.name("g")}, "spec": self.spec,
+        });
+        let folder = std::env::temp_dir().join(fresh_name("imps-rights"));
+        std::fs::create_dir(&folder).unwrap();
+        let file = folder.join("cr.yaml");
+        std::fs::write(&file, object.to_string()).unwrap();
+        let (namespace, account) = scene.account();
+        let what = [&["-f", file.to_str().unwrap()], arguments].concat();
+        let documents = operator::rights_of(binary(), &what, &fresh_name("imps"), namespace, account);
+        std::fs::remove_dir_all(&folder).unwrap();
+        documents.unwrap()
+    }
+
+    /// Lives it. At the end it serves both namespaces.
+    pub(crate) async fn play(&self, solo: &mut Solo) {
+        let Self { spec, shop, yard, robot } = self;
+        let scene = &solo.scene;
+        let grant = scene.grant_as_is("g", spec.clone()).await;
+        scene.ready_in(&grant, &[shop, yard]).await;
+        scene.status(&grant, "attached", |status| status["serviceAccounts"]["attached"] == 1).await;
+        scene.source("hub", &[("reg.example", NEXT)]).await;
+        scene.has_login(yard, IMAGE, NEXT).await;
+        scene.tag_namespace(shop, json!({"labels": {"team": null}})).await;
+        scene.has_no_target(shop).await;
+        assert_eq!(names_in(scene, shop, robot).await, ["theirs"]);
+        scene.ready_in(&grant, &[yard]).await;
+        // The same event a second time is counted up.
+        for _ in 0..2 {
+            scene.source_of("hub", Format::DockerConfigJson, br#"{"auths": []}"#).await;
+            scene.status(&grant, "it fails", |status| status["sources"][0]["state"] == "Failing").await;
+            scene.source("hub", &[("reg.example", NEXT)]).await;
+            scene.ready_in(&grant, &[yard]).await;
+        }
+        super::wait::eventually("an event is counted up", async || {
+            let events = scene.events(&grant).await;
+            if events.iter().any(|(_, _, count)| *count > 1) { Ok(()) } else { Err(format!("{events:#?}")) }
+        })
+        .await;
+        // After a restart, what a failing source last gave is read from a target.
         scene.source_of("hub", Format::DockerConfigJson, br#"{"auths": []}"#).await;
         scene.status(&grant, "it fails", |status| status["sources"][0]["state"] == "Failing").await;
-        scene.source("hub", &[("reg.example", NEXT)]).await;
-        scene.ready_in(&grant, &[&yard]).await;
+        solo.crash_and_restart().await;
+        let scene = &solo.scene;
+        scene.tag_namespace(shop, json!({"labels": {"team": scene.id}})).await;
+        scene.has_login(shop, IMAGE, NEXT).await;
+        scene.status(&grant, "two are served", |status| status["targets"]["synced"] == 2).await;
+        scene.status(&grant, "attached", |status| status["serviceAccounts"]["attached"] == 1).await;
+        assert_eq!(names_in(scene, shop, robot).await, ["theirs", scene.secret.as_str()]);
     }
-    super::wait::eventually("an event is counted up", async || {
-        let events = scene.events(&grant).await;
-        if events.iter().any(|(_, _, count)| *count > 1) { Ok(()) } else { Err(format!("{events:#?}")) }
-    })
-    .await;
-    // After a restart, what a failing source last gave is read from a target.
-    scene.source_of("hub", Format::DockerConfigJson, br#"{"auths": []}"#).await;
-    scene.status(&grant, "it fails", |status| status["sources"][0]["state"] == "Failing").await;
-    solo.crash_and_restart().await;
-    let scene = &solo.scene;
-    scene.tag_namespace(&shop, json!({"labels": {"team": scene.id}})).await;
-    scene.has_login(&shop, IMAGE, NEXT).await;
-    scene.status(&grant, "two are served", |status| status["targets"]["synced"] == 2).await;
+
+    /// Lets it end: what was given is taken away, and the object goes.
+    pub(crate) async fn end(&self, scene: &Scene) {
+        let grant = scene.name("g");
+        scene.delete_grant(&grant).await;
+        for namespace in [&self.shop, &self.yard] {
+            scene.has_no_target(namespace).await;
+        }
+        assert_eq!(names_in(scene, &self.shop, &self.robot).await, ["theirs"]);
+        super::wait::eventually("the object is gone", async || {
+            let object = scene.grants().get_opt(&grant).await.unwrap();
+            object.map_or(Ok(()), |object| Err(format!("{object:?}")))
+        })
+        .await;
+    }
+}
+
+/// The names in the list of a ServiceAccount.
+pub(crate) async fn names_in(scene: &Scene, namespace: &str, account: &str) -> Vec<String> {
+    let accounts = Api::<ServiceAccount>::namespaced(scene.client.clone(), namespace);
+    let list = accounts.get(account).await.unwrap().image_pull_secrets.unwrap_or_default();
+    list.into_iter().map(|entry| entry.name).collect()
 }
 
 /// An account with all but `create` cannot make a target.
@@ -202,7 +286,7 @@ async fn nothing_else_can_be_read(scene: &Scene) {
 }
 
 /// The status with which the server refused.
-fn code<T>(answer: Result<T, kube::Error>) -> Option<u16> {
+pub(crate) fn code<T>(answer: Result<T, kube::Error>) -> Option<u16> {
     match answer {
         Err(kube::Error::Api(status)) => Some(status.code),
         Err(error) => panic!("{error}"),

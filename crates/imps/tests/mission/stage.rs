@@ -97,6 +97,14 @@ pub(crate) fn can_play() -> bool {
     }
 }
 
+/// A scene on a control plane that no other uses now, before its operator.
+pub(crate) struct Empty {
+    /// What the user sees.
+    pub(crate) scene: Scene,
+    /// The control plane.
+    pub(crate) control: MutexGuard<'static, ControlPlane>,
+}
+
 // === impl Scene ===
 
 impl Scene {
@@ -158,6 +166,16 @@ impl Scene {
     pub(crate) async fn client_of(&self, namespace: &str, account: &str) -> Client {
         let token = self.plane.service_account_token(namespace, account).await.unwrap();
         self.plane.client_with_token(&token).await.unwrap()
+    }
+
+    /// Makes the operator's ServiceAccount, before it has an operator.
+    pub(crate) async fn make_account(&self) {
+        let (namespace, name) = self.account();
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace},
+        });
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        manifest::apply(&self.client, &[namespace, account]).await.unwrap();
     }
 
     /// The user name of the operator.
@@ -301,6 +319,22 @@ impl Scene {
     /// Gives the operator the rights that `imps rbac` would print, and waits until the API server knows.
     pub(crate) async fn permit(&self, needs: &Needs) {
         self.account.permit(&self.client, needs).await;
+    }
+
+    /// Gives what these documents say, and waits until the API server knows. Each rule is asked for on its own.
+    pub(crate) async fn give(&self, documents: &[Value]) {
+        manifest::apply(&self.client, documents).await.unwrap();
+        for role in documents.iter().filter(|document| document["rules"].is_array()) {
+            for rule in role["rules"].as_array().unwrap() {
+                let text = |key: &str| rule[key][0].as_str().unwrap_or_default();
+                let (resource, part) = text("resources").split_once('/').unwrap_or((text("resources"), ""));
+                let right = json!({
+                    "group": text("apiGroups"), "resource": resource, "subresource": part, "verb": text("verbs"),
+                    "name": rule["resourceNames"][0], "namespace": role["metadata"]["namespace"],
+                });
+                self.account.wait_for_right(&self.client, right).await;
+            }
+        }
     }
 
     /// As [`Scene::permit`], for ServiceAccounts of these names and patterns.
@@ -477,16 +511,30 @@ impl Solo {
         Self::with(control, account, operator).await
     }
 
-    /// As [`Solo::open`], on a control plane that does not stream lists: so the first watch is refused and lists come
-    /// in pages, which older servers need. All else is the same.
-    pub(crate) async fn open_on_pages() -> Option<Self> {
+    /// A scene on a control plane that does not stream lists: so the first watch is refused and lists come in pages,
+    /// which older servers need. All else is the same. The operator begins when it has been given its rights.
+    pub(crate) async fn empty_on_pages() -> Option<Empty> {
+        /// A guard needs a mutex that outlives it; a control plane that is not dropped ends with this process.
         static THIRD: OnceCell<tokio::sync::Mutex<ControlPlane>> = OnceCell::const_new();
         if !can_play() {
             return None;
         }
-        let flags = vec!["--feature-gates=WatchList=false".to_owned()];
-        let options = Options { audit: true, apiserver_flags: flags, ..Options::api_server() };
-        Some(Self::alone(&THIRD, options, &[]).await)
+        let control = THIRD.get_or_init(|| async {
+            let flags = vec!["--feature-gates=WatchList=false".to_owned()];
+            let options = Options { audit: true, apiserver_flags: flags, ..Options::api_server() };
+            tokio::sync::Mutex::new(ControlPlane::start(options).await.unwrap())
+        });
+        let control = control.await.lock().await;
+        clear(&control).await;
+        let scene = Scene::on(control.plane(), &Account::fresh()).await;
+        Some(Empty { scene, control })
+    }
+
+    /// As [`Solo::open`], on such a control plane.
+    pub(crate) async fn open_on_pages() -> Option<Self> {
+        let empty = Self::empty_on_pages().await?;
+        empty.scene.permit(&Needs::default()).await;
+        Some(Self::begin(empty, &[]).await)
     }
 
     /// As [`Solo::open`], on a control plane whose controllers run too: they make the ServiceAccount `default` of each
@@ -496,25 +544,15 @@ impl Solo {
         if !can_play() {
             return None;
         }
-        Some(Self::alone(&FOURTH, Options::as_full_as_possible().unwrap(), arguments).await)
-    }
-
-    /// A guard needs a mutex that outlives it; a control plane that is not dropped ends with this process.
-    async fn alone(
-        place: &'static OnceCell<tokio::sync::Mutex<ControlPlane>>,
-        options: Options,
-        arguments: &[&str],
-    ) -> Self {
-        let control = place.get_or_init(|| async {
-            let control = ControlPlane::start(options).await.unwrap();
-            install(&control.plane().admin_client().await.unwrap()).await;
-            tokio::sync::Mutex::new(control)
+        let control = FOURTH.get_or_init(|| async {
+            let options = Options::as_full_as_possible().unwrap();
+            tokio::sync::Mutex::new(ControlPlane::start(options).await.unwrap())
         });
         let control = control.await.lock().await;
-        clear(&control.plane().admin_client().await.unwrap()).await;
+        clear(&control).await;
         let account = Account::fresh();
         let operator = account.start(control.plane(), arguments).await;
-        Self::with(control, account, operator).await
+        Some(Self::with(control, account, operator).await)
     }
 
     /// Takes the second control plane, with nothing on it that an operator would look at.
@@ -528,20 +566,23 @@ impl Solo {
         }
         let control = SECOND.get_or_init(|| async {
             let options = Options { audit: true, ..Options::api_server() };
-            let control = ControlPlane::start(options).await.unwrap();
-            install(&control.plane().admin_client().await.unwrap()).await;
-            tokio::sync::Mutex::new(control)
+            tokio::sync::Mutex::new(ControlPlane::start(options).await.unwrap())
         });
         let control = control.await.lock().await;
-        // A scene that failed may have left it dead or frozen.
-        let _ = control.resume_apiserver();
-        control.start_apiserver().await.unwrap();
-        clear(&control.plane().admin_client().await.unwrap()).await;
+        clear(&control).await;
         Some((control, Account::fresh()))
     }
 
     async fn with(control: MutexGuard<'static, ControlPlane>, account: Account, operator: Operator) -> Self {
         let scene = Scene::on(control.plane(), &account).await;
+        Self { scene, operator, control }
+    }
+
+    /// An operator with no right but those that it was given.
+    pub(crate) async fn begin(empty: Empty, arguments: &[&str]) -> Self {
+        let Empty { scene, control } = empty;
+        let operator = scene.account.launch(control.plane(), arguments, &[]).await;
+        operator.ready().await.unwrap();
         Self { scene, operator, control }
     }
 
@@ -619,16 +660,21 @@ impl Account {
         self.permit(&client, &Needs { lease, ..Needs::default() }).await;
         let place = ["--config-namespace", &self.namespace].into_iter().filter(|_| elects);
         let arguments: Vec<&str> = arguments.iter().copied().chain(place).collect();
+        let operator = self.launch(plane, &arguments, environment).await;
+        operator.ready().await.unwrap();
+        operator
+    }
+
+    /// Starts the operator, and gives it no right.
+    async fn launch(&self, plane: &Plane, arguments: &[&str], environment: &[(&str, &str)]) -> Operator {
         let run = Run {
             binary: binary(),
             subcommand: Some("controller"),
             namespace: &self.namespace,
             account: &self.name,
-            arguments: &arguments,
+            arguments,
         };
-        let operator = Operator::start_in(plane, &run, environment).await.unwrap();
-        operator.ready().await.unwrap();
-        operator
+        Operator::start_in(plane, &run, environment).await.unwrap()
     }
 
     async fn permit(&self, client: &Client, needs: &Needs) {
@@ -708,6 +754,24 @@ pub(crate) fn grant_resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(&kind, keys::PLURAL)
 }
 
+/// Brings a control plane back to what scenes begin with: a scene that failed may have left it dead or frozen, and with
+/// objects that an operator would look at.
+async fn clear(control: &ControlPlane) {
+    // Whether it was frozen or not.
+    let _ = control.resume_apiserver();
+    control.start_apiserver().await.unwrap();
+    let client = control.plane().admin_client().await.unwrap();
+    install(&client).await;
+    let api = Api::<DynamicObject>::all_with(client, &grant_resource());
+    api.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+    // The operator that would let go of them is gone with its scene.
+    for object in api.list(&ListParams::default()).await.unwrap() {
+        let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        // Some go in the meantime.
+        let _ = api.patch(&object.name_any(), &PatchParams::default(), &free).await;
+    }
+}
+
 /// Installs the definition of the custom resource and waits until it is served.
 async fn install(client: &Client) {
     let mut crd = imps_api::crd::crd();
@@ -719,18 +783,6 @@ async fn install(client: &Client) {
         api.list(&ListParams::default()).await.map(drop).map_err(|error| error.to_string())
     })
     .await;
-}
-
-/// Removes what earlier scenes left on a control plane for one at a time. The operator that would let go of it is gone
-/// with its scene.
-async fn clear(client: &Client) {
-    let api = Api::<DynamicObject>::all_with(client.clone(), &grant_resource());
-    api.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
-    for object in api.list(&ListParams::default()).await.unwrap() {
-        let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-        // Some go in the meantime.
-        let _ = api.patch(&object.name_any(), &PatchParams::default(), &free).await;
-    }
 }
 
 /// Removes what earlier runs left on a control plane that outlives them: their operator is gone, and their rights are
