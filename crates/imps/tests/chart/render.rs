@@ -86,15 +86,11 @@ fn every_set_of_values_renders_and_passes_the_lint_and_no_object_is_there_twice(
 #[test]
 fn names_labels_selector_and_port_are_those_of_the_original() {
     let Some(helm) = helm() else { return };
-    let values = format!(
-        "{}podDisruptionBudget: {{enabled: true}}\ndefaultSecret: {{enabled: true, type: Opaque}}\n\
-         defaultConfig: {{enabled: true, credentials: []}}\n",
-        ORIGINAL
-            .lines()
-            .filter(|l| !l.starts_with("default") && !l.starts_with("podDis"))
-            .fold(String::new(), |text, line| text + line + "\n")
-    );
-    let objects = render(&helm, &values, &[]).unwrap();
+    let mut values = manifest::read(ORIGINAL).unwrap().remove(0);
+    values["podDisruptionBudget"] = json!({"enabled": true});
+    values["defaultSecret"] = json!({"enabled": true, "type": "Opaque"});
+    values["defaultConfig"] = json!({"enabled": true, "credentials": []});
+    let objects = render(&helm, &values.to_string(), &[]).unwrap();
     for kind in [
         "Deployment",
         "Service",
@@ -219,7 +215,8 @@ fn alerts_and_dashboards_come_from_their_files_untouched() {
         assert!(groups.contains(group), "{group} is not in {groups:#?}");
     }
     assert_eq!(groups.last().unwrap()["name"], "ours");
-    let dashboards = std::fs::read_dir(folder.join("dashboards")).unwrap().map(|entry| entry.unwrap().path());
+    let dashboards = std::fs::read_dir(folder.join("dashboards")).into_iter().flatten();
+    let dashboards = dashboards.map(|entry| entry.unwrap().path());
     for file in dashboards.filter(|path| path.extension().is_some_and(|end| end == "json")) {
         let map = find(&objects, "ConfigMap", &format!("{NAME}-dashboards"));
         let name = file.file_name().unwrap().to_str().unwrap();
