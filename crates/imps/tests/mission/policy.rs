@@ -262,7 +262,10 @@ async fn secrets_of_others(scene: &Scene, hand: &Hand, deeds: &mut Deeds) {
     let refused = [
         ("overwriting a foreign Secret", hand.applies("foreign", json!({})).await),
         ("overwriting one with a forged label", hand.applies("stranger", json!({})).await),
-        ("editing a foreign Secret", hand.edits("foreign", json!({"data": null})).await),
+        (
+            "editing a foreign Secret",
+            hand.edits("foreign", json!({"metadata": {"labels": {"a": "b"}}})).await,
+        ),
         (
             "claiming a foreign Secret",
             hand.edits("foreign", hand.secret("foreign", json!({"data": null}))).await,
