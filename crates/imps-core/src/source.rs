@@ -216,9 +216,10 @@ impl Source {
             if matches!(self.trouble, Some(Trouble::Exchange(_) | Trouble::Expired(_))) {
                 self.trouble = None;
             }
-        } else if self.entries.is_empty() || matches!(self.trouble, None | Some(Trouble::Rejected(_))) {
+        } else if matches!(self.trouble, None | Some(Trouble::Rejected(_))) {
             return;
         } else {
+            // Also when nothing is held here: it may have had a token, which that other process alone was given.
             self.ever_good = false;
         }
         if self.order.is_some() || self.expires.is_some() {

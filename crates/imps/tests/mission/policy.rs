@@ -170,6 +170,25 @@ async fn give_too_much(scene: &Scene, deletable: &[&str]) {
     scene.give(&[role, binding]).await;
 }
 
+/// Waits until the API server judges what the operator's account does in a namespace; a client of that account.
+async fn await_in_force(scene: &Scene, namespace: &str) -> Client {
+    scene.make_account().await;
+    let client = scene.operator_client().await;
+    let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
+    let name = &scene.secret;
+    eventually("the policies are in force", async || {
+        let body =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "Opaque"});
+        let dry = PatchParams { dry_run: true, ..PatchParams::apply("probe") };
+        match refused_by(secrets.patch(name, &dry, &Patch::Apply(body)).await).as_str() {
+            "secrets" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    })
+    .await;
+    client
+}
+
 #[tokio::test]
 async fn under_the_policies_a_life_passes_and_all_else_done_with_its_token_is_refused() {
     let Some(empty) = Solo::empty_on_pages().await else { return };
@@ -178,20 +197,7 @@ async fn under_the_policies_a_life_passes_and_all_else_done_with_its_token_is_re
     empty.scene.give(&documents).await;
     let policies = policies(&empty.scene, &empty.scene.name("p"), &[]);
     let in_force = InForce::put(&empty.scene, policies).await;
-    empty.scene.make_account().await;
-    let client = empty.scene.operator_client().await;
-    let secrets = Api::<Secret>::namespaced(client.clone(), &life.shop);
-    let name = empty.scene.secret.clone();
-    eventually("the policies are in force", async || {
-        let body =
-            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "Opaque"});
-        let dry = PatchParams { dry_run: true, ..PatchParams::apply("probe") };
-        match refused_by(secrets.patch(&name, &dry, &Patch::Apply(body)).await).as_str() {
-            "secrets" => Ok(()),
-            other => Err(other.to_owned()),
-        }
-    })
-    .await;
+    let client = await_in_force(&empty.scene, &life.shop).await;
     let mut solo = Solo::begin(empty, &[]).await;
     life.play(&mut solo).await;
     let scene = &solo.scene;
@@ -378,6 +384,7 @@ async fn adoption_passes_for_the_targets_that_the_policies_were_printed_with() {
     let config = [(".dockerconfigjson", CONFIG.as_bytes())];
     scene.put_secret(&life.shop, &scene.secret, "kubernetes.io/dockerconfigjson", &config, json!({})).await;
     let ignorant = InForce::put(scene, policies(scene, &scene.name("p"), &[])).await;
+    await_in_force(scene, &life.yard).await;
     let solo = Solo::begin(empty, &[]).await;
     let scene = &solo.scene;
     let grant = scene.grant_as_is("g", life.spec.clone()).await;

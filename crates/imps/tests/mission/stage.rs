@@ -613,7 +613,9 @@ impl Solo {
     /// As [`Solo::requests`], of another user.
     pub(crate) fn requests_of(&self, user: &str) -> Vec<Value> {
         let log = std::fs::read_to_string(self.control.audit_log().unwrap()).unwrap();
-        let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        // The server may be in the middle of the last line.
+        let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+        let lines = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.filter(|line| line["user"]["username"] == user).collect()
     }
 
