@@ -16,7 +16,14 @@ pub(super) const SETTLE: Duration = Duration::from_secs(3);
 /// A restart that writes does so as soon as it has read everything.
 const AFTER_RESTART: Duration = Duration::from_secs(5);
 
-/// Nothing happens, and nothing is to be asked.
+/// How much of a core it may use while nothing happens, in hundredths.
+const IDLE_PERCENT: f64 = 0.1;
+/// How much memory it may hold, in MiB, with so many namespaces.
+fn memory_bar(namespaces: usize) -> u64 {
+    if namespaces <= 2_000 { 25 } else { 40 }
+}
+
+/// Nothing happens, and nothing is to be asked: of a leader, that renews its Lease.
 pub(super) async fn silence(rig: &mut Rig, span: Duration, console: &mut Console) -> Result<Vec<Finding>> {
     console.begin(&format!("nothing happens for {}", spoken(span)));
     tokio::time::sleep(SETTLE).await;
@@ -29,14 +36,20 @@ pub(super) async fn silence(rig: &mut Rig, span: Duration, console: &mut Console
     let percent = cpu.as_secs_f64() / span.as_secs_f64() * 100.0;
     let idle = Finding {
         key: "idle",
-        what: format!("idle for {}: writes, lists", spoken(span)),
-        imps: format!("{}, {} ({percent:.2} % of a core)", account.writes(), account.lists()),
-        bar: "0, 0".into(),
-        verdict: Verdict::of(account.writes() == 0 && account.lists() == 0),
+        what: format!("idle for {}: writes but the Lease, lists; a core", spoken(span)),
+        imps: format!("{}, {}; {percent:.2} %", account.writes(), account.lists()),
+        bar: format!("0, 0; {IDLE_PERCENT} %"),
+        verdict: Verdict::of(account.writes() == 0 && account.lists() == 0 && percent < IDLE_PERCENT),
         others: "",
         figures: json!({"seconds": span.as_secs_f64(), "cpu_percent": percent, "requests": account.json()}),
     };
-    Ok(vec![idle, resources(&usage, "resources", "memory now, at most; processor so far")])
+    let bar = memory_bar(rig.namespaces.len());
+    let memory = Finding {
+        bar: format!("{bar} MiB now"),
+        verdict: Verdict::of(usage.resident_kib < bar * 1024),
+        ..resources(&usage, "resources", "memory now, at most; processor so far")
+    };
+    Ok(vec![idle, memory])
 }
 
 /// What it took in all so far.

@@ -1,5 +1,6 @@
 //! What the measurements stand on: a control plane, identities with equal rights, namespaces, the operator.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +22,8 @@ use crate::lookout::Lookout;
 
 /// Where the operator's and the workers' accounts live, and the sources.
 pub(super) const HOME: &str = "imps-bench";
+/// As the chart starts it unless told otherwise.
+const ELECTION: [&str; 3] = ["--enable-leader-election", "--config-namespace", HOME];
 /// The label that selects.
 pub(super) const LABEL: &str = "imps-bench";
 /// The name that imps writes to.
@@ -124,11 +127,11 @@ impl Rig {
             subcommand: Some("controller"),
             namespace: HOME,
             account: "imps",
-            arguments: &[],
+            arguments: &ELECTION,
         };
         let operator = Operator::start(&plane, &run).await?;
         let log = plane.audit_log().context("an audit log was asked for")?;
-        let ledger = Ledger::of(log, format!("system:serviceaccount:{HOME}:imps"))?;
+        let ledger = Ledger::of(log, format!("system:serviceaccount:{HOME}:imps"), HOME)?;
         let targets = Lookout::over(admin.clone(), TARGET).await?;
         let accounts = Lookout::over_accounts(admin.clone(), ACCOUNT, TARGET).await?;
         console.begin(&format!("making {} namespaces", stage.namespaces));
@@ -256,7 +259,8 @@ fn write(folder: &Path, name: &str, targets: &[&str], accounts: &[&str]) -> Resu
 }
 
 async fn grant(admin: &Client, imps: &Path, manifest: &Path, account: &str) -> Result<()> {
-    let rights = operator::rights(imps, &[manifest.into()], &format!("bench-{account}"), HOME, account)?;
+    let arguments = [OsStr::new("-f"), manifest.as_os_str(), "--lease-namespace".as_ref(), HOME.as_ref()];
+    let rights = operator::rights_of(imps, &arguments, &format!("bench-{account}"), HOME, account)?;
     manifest::apply(admin, &rights).await
 }
 
