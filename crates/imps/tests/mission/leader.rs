@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use imps_api::keys;
-use imps_testbed::{Operator, clock, skip_or_fail};
+use imps_cluster::rules::{RULES, Scope};
+use imps_testbed::{Operator, clock, operator, skip_or_fail};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::jiff::Timestamp;
@@ -13,10 +14,13 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use super::permission::{Right, right, used};
 use super::stage::{Login, Scene, Solo, binary};
 use super::wait::{always, eventually, say, within};
 
 const ROBOT: Login<'_> = ("robot", "first");
+const NEXT: Login<'_> = ("robot", "second");
+const LAST: Login<'_> = ("robot", "third");
 const IMAGE: &str = "reg.example/app";
 const ELECT: &str = "--enable-leader-election";
 /// How soon somebody else acts after a leader died, with the terms that are the default.
@@ -109,6 +113,15 @@ impl Troupe {
         .await
     }
 
+    /// How many lead, by their own word.
+    async fn leading(&self) -> usize {
+        let mut leading = 0;
+        for operator in self.operators().filter(|operator| operator.pid().is_some()) {
+            leading += usize::from(leads(operator).await == Some(true));
+        }
+        leading
+    }
+
     /// A namespace of the team.
     async fn namespace(&self, word: &str) -> String {
         self.scene().namespace(word, json!({"labels": {"team": self.scene().id}})).await
@@ -194,6 +207,13 @@ async fn leads(operator: &Operator) -> Option<bool> {
     page.lines().find_map(|line| Some(line.strip_prefix(&name)? == "1"))
 }
 
+/// How often its log has a line with this message.
+fn said(operator: &Operator, message: &str) -> usize {
+    let log = operator.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["message"] == message).count()
+}
+
 #[tokio::test]
 async fn of_two_one_acts_and_the_other_one_takes_over_after_a_death_and_after_a_farewell() {
     let Some(mut troupe) = Troupe::open(2, &[ELECT]).await else { return };
@@ -245,6 +265,86 @@ async fn of_two_one_acts_and_the_other_one_takes_over_after_a_death_and_after_a_
 }
 
 #[tokio::test]
+async fn of_five_none_acts_beside_one_that_froze_in_the_middle_of_its_work() {
+    const NAMESPACES: usize = 150;
+    let Some(mut troupe) = Troupe::open(5, &[ELECT]).await else { return };
+    let first = troupe.leader().await;
+    let scene = troupe.scene();
+    let all = futures::future::join_all((0..NAMESPACES).map(|n| {
+        let word = format!("n{n}");
+        async move { scene.namespace(&word, json!({"labels": {"team": scene.id}})).await }
+    }))
+    .await;
+    eventually("all are served", async || match scene.holders(&scene.secret).await.len() {
+        NAMESPACES => Ok(()),
+        done => Err(format!("{done}")),
+    })
+    .await;
+    let mut uids = BTreeMap::new();
+    for name in &all {
+        uids.insert(name.clone(), scene.target(name).await.unwrap().uid());
+    }
+    // It is frozen while a rotation is on its way to all of them.
+    scene.source("hub", &[("reg.example", NEXT)]).await;
+    let rotated = async |troupe: &Troupe| {
+        let scene = troupe.scene();
+        let requests = troupe.solo.requests();
+        let target = format!("/secrets/{}", scene.secret);
+        let is_write =
+            |r: &&Value| r["verb"] == "patch" && r["requestURI"].as_str().unwrap().contains(&target);
+        requests.iter().filter(is_write).count().saturating_sub(NAMESPACES)
+    };
+    eventually("the rotation has begun", async || match rotated(&troupe).await {
+        0 => Err("not yet".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+    let stops = said(troupe.operator(first), "stopped leading; goes on as a standby");
+    troupe.operator(first).pause().unwrap();
+    let done = rotated(&troupe).await;
+    say(&format!("frozen when {done} of {NAMESPACES} were written"));
+    let frozen = Instant::now();
+    // Whatever it had done by then, there is more to do for whoever follows.
+    troupe.scene().source("hub", &[("reg.example", LAST)]).await;
+    eventually("somebody else finishes", async || match rotated(&troupe).await {
+        count if count >= done + NAMESPACES => Ok(()),
+        count => Err(format!("{count}")),
+    })
+    .await;
+    say(&format!("finished by a successor {:.1?} later", frozen.elapsed()));
+    troupe.operator(first).resume().unwrap();
+    let second = troupe.leader().await;
+    assert_ne!(first, second);
+    eventually("it knows that it does not lead", async || {
+        let operator = troupe.operators().nth(first).unwrap();
+        if said(operator, "stopped leading; goes on as a standby") > stops {
+            Ok(())
+        } else {
+            Err(operator.log())
+        }
+    })
+    .await;
+    always(Duration::from_secs(3), "nobody else leads", async || match troupe.leading().await {
+        count if count <= 1 => Ok(()),
+        count => Err(format!("{count} lead")),
+    })
+    .await;
+    for (name, uid) in &uids {
+        assert_eq!(troupe.scene().has_login(name, IMAGE, LAST).await.uid(), *uid, "{name}");
+    }
+    // Each was written at first, and once for each rotation; one request may have been on its way to each of those that
+    // were being written when it froze, and its successor could not know.
+    troupe.judge(4, DEADLINE);
+    // And the zombie can lead again.
+    for index in (0..5).filter(|index| *index != first) {
+        troupe.operator(index).kill();
+    }
+    troupe.serve("last", AFTER_DEATH).await;
+    assert_eq!(troupe.leader().await, first);
+    troupe.judge(4, DEADLINE);
+}
+
+#[tokio::test]
 async fn no_wrong_wall_clock_changes_who_leads() {
     let (past, future) = match (clock::shifted(-30), clock::shifted(30)) {
         (Ok(past), Ok(future)) => (past, future),
@@ -284,6 +384,60 @@ async fn no_wrong_wall_clock_changes_who_leads() {
 }
 
 #[tokio::test]
+async fn an_api_server_that_restarts_leaves_one_leader_and_no_process_ends() {
+    let Some(mut troupe) = Troupe::open(2, &[ELECT]).await else { return };
+    let first = troupe.leader().await;
+    let shop = troupe.namespace("shop").await;
+    troupe.scene().has_login(&shop, IMAGE, ROBOT).await;
+    let pids: Vec<_> = troupe.operators().map(Operator::pid).collect();
+
+    // Shorter than the deadline: nobody notices.
+    let (holder, terms) = troupe.holder().await;
+    troupe.solo.control.pause_apiserver().unwrap();
+    always(Duration::from_secs(3), "they live", async || {
+        let (code, page) = troupe.solo.operator.get("/livez").await.map_err(|error| error.to_string())?;
+        if code == 200 { Ok(()) } else { Err(page) }
+    })
+    .await;
+    troupe.solo.control.resume_apiserver().unwrap();
+    let took = troupe.serve("soon", AFTER_DEATH).await;
+    say(&format!("served {took:.1?} after the server had hung for a moment"));
+    assert_eq!(troupe.holder().await, (holder, terms), "the same one leads, in the same term");
+    assert_eq!(said(troupe.operator(first), "became the leader"), 1);
+
+    // A crash, and longer than the deadline: who cannot renew stops, and none of them ends.
+    troupe.solo.control.kill_apiserver();
+    eventually("it has stopped", async || match troupe.leading().await {
+        0 => Ok(()),
+        count => Err(format!("{count} lead")),
+    })
+    .await;
+    for operator in troupe.operators() {
+        assert_eq!(leads(operator).await, Some(false));
+        assert_eq!(operator.get("/livez").await.unwrap().0, 200, "an absent server is no reason to restart");
+        assert_eq!(operator.get("/readyz").await.unwrap().0, 200);
+    }
+    troupe.solo.control.start_apiserver().await.unwrap();
+    let took = troupe.serve("late", AFTER_DEATH).await;
+    say(&format!("served {took:.1?} after an outage"));
+    assert!(took < AFTER_DEATH, "{took:?}");
+    troupe.leader().await;
+
+    // One that hangs is as good as none.
+    troupe.solo.control.pause_apiserver().unwrap();
+    eventually("nobody leads", async || match troupe.leading().await {
+        0 => Ok(()),
+        count => Err(format!("{count} lead")),
+    })
+    .await;
+    troupe.solo.control.resume_apiserver().unwrap();
+    let took = troupe.serve("thawed", AFTER_DEATH).await;
+    say(&format!("served {took:.1?} after the server had hung"));
+    assert_eq!(troupe.operators().map(Operator::pid).collect::<Vec<_>>(), pids, "no process ended");
+    troupe.judge(1, DEADLINE);
+}
+
+#[tokio::test]
 async fn a_lease_that_somebody_deletes_or_empties_is_taken_again_and_by_one() {
     let Some(troupe) = Troupe::open(2, &HASTY).await else { return };
     troupe.leader().await;
@@ -309,6 +463,42 @@ async fn a_lease_that_somebody_deletes_or_empties_is_taken_again_and_by_one() {
     .await;
     assert_eq!(troupe.leases().get(keys::LEASE).await.unwrap().labels()["theirs"], "yes");
     troupe.serve("shop", AFTER_FAREWELL).await;
+}
+
+#[tokio::test]
+async fn the_rights_to_elect_are_just_those_that_are_used_and_imps_rbac_prints_them() {
+    let Some(troupe) = Troupe::open(2, &HASTY).await else { return };
+    troupe.leader().await;
+    let rules = RULES.iter().filter(|rule| matches!(rule.scope, Scope::Lease | Scope::Leases));
+    let declared: BTreeSet<Right> =
+        rules.flat_map(|rule| rule.verbs.iter().map(|verb| right(verb, rule.group, rule.resource))).collect();
+    // The first renewal comes a retry period after the Lease was taken.
+    let requests = eventually("each right was used, and no other one", async || {
+        let requests = troupe.solo.requests();
+        let leases = requests.iter().filter(|request| request["objectRef"]["resource"] == "leases");
+        let seen: BTreeSet<Right> = leases.flat_map(used).collect();
+        if seen == declared { Ok(requests) } else { Err(format!("{seen:?}, and not {declared:?}")) }
+    })
+    .await;
+    let forbidden: Vec<&Value> = requests.iter().filter(|r| r["responseStatus"]["code"] == 403).collect();
+    assert!(forbidden.is_empty(), "{forbidden:#?}");
+
+    let (namespace, account) = troupe.scene().account();
+    let grant = troupe.scene().read_grant(&troupe.grant).await;
+    let file = std::env::temp_dir().join(format!("{}.yaml", troupe.grant));
+    std::fs::write(&file, serde_json::to_string(&grant).unwrap()).unwrap();
+    let arguments = ["-f", file.to_str().unwrap(), "--lease-namespace", namespace];
+    let printed = operator::rights_of(binary(), &arguments, "imps", namespace, account).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let role = printed
+        .iter()
+        .find(|document| document["kind"] == "Role" && document["metadata"]["namespace"] == namespace);
+    let expected = json!([
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [keys::LEASE],
+         "verbs": ["get", "patch"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+    ]);
+    assert_eq!(role.unwrap()["rules"], expected);
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! Nothing of an identity or a token gets out, at any log level.
 
-use imps_testbed::aws::{Account, Trust};
+use imps_testbed::aws::{Account, IssuedToken, Trust};
 use imps_testbed::wire::{Lie, Mode};
 use serde_json::json;
 
 use super::keyless::{mounted_token, role_of};
-use super::{ASSUME, Cloud, ECR, asked_times, has_token, host, names, source_of, stands, touch};
+use super::{ASSUME, Cloud, ECR, has_token, host, names, source_of, stands, touch};
 use crate::mission::canary::{base64_forms, canary, find, places};
 use crate::mission::read::content;
-use crate::mission::stage::Solo;
+use crate::mission::stage::{Scene, Solo};
+use crate::mission::wait::eventually;
 
 /// How all session tokens of the emulation begin; a token of the API server begins as every other does.
 const SESSION_TOKEN: &str = "FQoGZXIvYXdzEBYaD";
@@ -77,7 +78,7 @@ async fn no_key_session_or_token_is_seen_outside_of_sources_and_targets() {
         let before = lying.count(super::ASK);
         lying.set(mode);
         touch(scene, "lying").await;
-        crate::mission::wait::eventually("it is asked twice", async || {
+        eventually("it is asked twice", async || {
             if lying.count(super::ASK) >= before + 2 { Ok(()) } else { Err(format!("{before} before")) }
         })
         .await;
@@ -87,15 +88,11 @@ async fn no_key_session_or_token_is_seen_outside_of_sources_and_targets() {
             stands(status, "lying", "Failing", "ExchangeNonsense", "unreadable")
         })
         .await;
-    let asked = cloud.asked();
-    touch(scene, "keys").await;
-    asked_times(&cloud, asked + 1).await;
+    renewed(&cloud, scene, "keys", &user.arn).await;
     solo.crash_and_restart().await;
     let scene = &solo.scene;
-    touch(scene, "role").await;
-    asked_times(&cloud, asked + 2).await;
-    let renewed = cloud.issued_to(&session_of(&role)).await;
-    has_token(scene, &shop, &host("700000000003"), renewed.last().unwrap()).await;
+    let token = renewed(&cloud, scene, "role", &session_of(&role)).await;
+    has_token(scene, &shop, &host("700000000003"), &token).await;
 
     let issued = cloud.aws.issued().await.unwrap();
     let ours = [user.arn.clone(), session_of(&role), session_of(&puller), session_of(&irsa)];
@@ -117,6 +114,17 @@ async fn no_key_session_or_token_is_seen_outside_of_sources_and_targets() {
     let target = String::from_utf8(content(&scene.target(&shop).await.unwrap())).unwrap();
     places.push(("the target".to_owned(), target));
     assert!(!find(&canaries, &places).is_empty());
+}
+
+/// Edits a source, and waits for the token that is then issued to this principal. Sources that fail ask meanwhile too.
+async fn renewed(cloud: &Cloud, scene: &Scene, source: &str, principal: &str) -> IssuedToken {
+    let before = cloud.issued_to(principal).await.len();
+    touch(scene, source).await;
+    eventually(&format!("a token is issued to {principal}"), async || {
+        let mut issued = cloud.issued_to(principal).await;
+        if issued.len() > before { Ok(issued.pop().unwrap()) } else { Err(format!("{before} as before")) }
+    })
+    .await
 }
 
 /// What is in the ARN of each session of a role.
