@@ -8,6 +8,7 @@ use clap::Args;
 use crate::workspace::{cargo, output_of, root};
 
 mod chart;
+mod policies;
 
 /// One generated file: what `imps` prints for these arguments, below a line that says where it comes from.
 struct Generated {
@@ -41,7 +42,7 @@ impl Codegen {
         let mut stale = Vec::new();
         let printed = FILES.iter().map(|file| Ok((file.path.to_owned(), file.render()?)));
         let files = printed.collect::<Result<Vec<_>>>()?;
-        for (file, wanted) in files.into_iter().chain(chart::files()?) {
+        for (file, wanted) in files.into_iter().chain(chart::files()?).chain([policies::template()?]) {
             let path = root().join(&file);
             let found = fs::read_to_string(&path).unwrap_or_default();
             if found == wanted {

@@ -1,6 +1,9 @@
 {{/* Written by `cargo xtask codegen` from values.yaml, do not edit. */}}
 {{- define "imagepullsecrets.defaults" -}}
 {
+  "admissionPolicies.adoptable": [],
+  "admissionPolicies.authors": false,
+  "admissionPolicies.operator": false,
   "affinity": {},
   "clusterName": "",
   "commonAnnotations": {},

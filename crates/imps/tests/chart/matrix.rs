@@ -35,6 +35,7 @@ fullnameOverride: ""
 /// A name for each set, and the values.
 pub(crate) const MATRIX: &[(&str, &str)] = &[
     ("nothing but the image", "{}"),
+    ("admission policies", "admissionPolicies: {operator: true, authors: true, adoptable: [pull, other]}"),
     ("the defaults of the original", ORIGINAL),
     (
         "an ImagePullSecret and its source",

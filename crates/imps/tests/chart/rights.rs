@@ -225,3 +225,47 @@ fn nothing_is_granted_that_was_not_asked_for() {
     assert!(named.iter().all(|[_, _, resource, name, _]| resource != "secrets" || name == "a"), "{named:#?}");
     assert!(charted("{rbac: {create: false}}", NAME).is_empty());
 }
+
+/// Kind, name and spec of each policy and binding.
+fn policies(objects: &[Value]) -> Vec<[String; 3]> {
+    let of_policies = objects
+        .iter()
+        .filter(|object| object["kind"].as_str().unwrap().starts_with("ValidatingAdmissionPolicy"));
+    let mut policies: Vec<[String; 3]> = of_policies
+        .map(|object| [&object["kind"], &object["metadata"]["name"], &object["spec"]].map(Value::to_string))
+        .collect();
+    policies.sort();
+    policies
+}
+
+#[test]
+fn the_policies_are_those_that_imps_prints_and_none_unless_asked_for() {
+    let Some(helm) = helm() else { return };
+    let rendered = |values: &str| policies(&render(&helm, values, &[]).unwrap());
+    assert_eq!(rendered("{}"), Vec::<[String; 3]>::new());
+    let adopting = |name: &str| {
+        let target = json!({"namespaces": {"names": ["a"]}});
+        let mut object = grant(name, name, &[("home", "hub")], target);
+        object["spec"]["target"]["secret"]["adopt"] = json!(true);
+        object
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = manifest_file(&folder, &[adopting("other"), adopting("pull")]);
+    let account = format!("imps-system/{NAME}");
+    let mut command = Command::new(binary());
+    command.args(["rbac", "--policies", "--name", NAME, "--service-account", &account, "-f", &file]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = policies(&manifest::read(&String::from_utf8_lossy(&output.stdout)).unwrap());
+    assert_eq!(printed.len(), 8);
+    let all = "{admissionPolicies: {operator: true, authors: true, adoptable: [other, pull]}}";
+    assert_eq!(rendered(all), printed);
+    let of_authors = |policies: Vec<[String; 3]>| {
+        policies.into_iter().filter(|[_, name, _]| name.contains("-authors")).collect::<Vec<_>>()
+    };
+    assert_eq!(rendered("{admissionPolicies: {authors: true}}"), of_authors(printed));
+    assert_eq!(rendered("{admissionPolicies: {operator: true}}").len(), 6);
+    let quote =
+        render(&helm, "{admissionPolicies: {operator: true, adoptable: [\"a'b\"]}}", &[]).unwrap_err();
+    assert!(quote.contains("adoptable"), "{quote}");
+}
