@@ -265,6 +265,16 @@ async fn secrets_of_others(scene: &Scene, hand: &Hand, deeds: &mut Deeds) {
     let ownerless = json!({"metadata": {"ownerReferences": null}});
     let unlabelled = json!({"metadata": {"labels": null}});
     let of_another = json!({"metadata": {"labels": {keys::OWNER_UID_LABEL: "another"}}});
+    let owned_by = |version: &str, kind: &str| {
+        let owner = json!({"apiVersion": version, "kind": kind, "name": hand.grant.0, "uid": hand.grant.1});
+        json!({"metadata": {"ownerReferences": [owner]}})
+    };
+    let version = format!("{}/{}", keys::GROUP, keys::VERSION);
+    // Nor does our name, where it was not imps that applied.
+    let mut pretended: Secret = serde_json::from_value(hand.secret("pretended", ownerless.clone())).unwrap();
+    pretended.metadata.namespace = Some(place.clone());
+    let as_imps = PostParams { field_manager: Some(keys::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    Api::namespaced(scene.client.clone(), place).create(&as_imps, &pretended).await.unwrap();
     let refused = [
         ("overwriting a foreign Secret", hand.applies("foreign", json!({})).await),
         ("overwriting one with a forged label", hand.applies("stranger", json!({})).await),
@@ -281,6 +291,15 @@ async fn secrets_of_others(scene: &Scene, hand: &Hand, deeds: &mut Deeds) {
         ("making one without an owner", hand.applies("new-ownerless", ownerless).await),
         ("making one without our label", hand.applies("new-unlabelled", unlabelled.clone()).await),
         ("making one whose label lies", hand.applies("new-forged", of_another).await),
+        (
+            "making one that another kind of object owns",
+            hand.applies("new-kind", owned_by(&version, "Other")).await,
+        ),
+        (
+            "making one that another group's object owns",
+            hand.applies("new-group", owned_by("other.example/v1alpha1", keys::KIND)).await,
+        ),
+        ("changing one that only pretends to be its own", hand.applies("pretended", json!({})).await),
         ("taking our label off", hand.edits(own, json!({"metadata": {"labels": null}})).await),
         ("taking the owner off", hand.edits(own, json!({"metadata": {"ownerReferences": null}})).await),
         ("deleting a foreign Secret", hand.deletes("foreign").await),
@@ -384,7 +403,7 @@ async fn adoption_passes_for_the_targets_that_the_policies_were_printed_with() {
     let config = [(".dockerconfigjson", CONFIG.as_bytes())];
     scene.put_secret(&life.shop, &scene.secret, "kubernetes.io/dockerconfigjson", &config, json!({})).await;
     let ignorant = InForce::put(scene, policies(scene, &scene.name("p"), &[])).await;
-    await_in_force(scene, &life.yard).await;
+    let imps = await_in_force(scene, &life.yard).await;
     let solo = Solo::begin(empty, &[]).await;
     let scene = &solo.scene;
     let grant = scene.grant_as_is("g", life.spec.clone()).await;
@@ -397,6 +416,11 @@ async fn adoption_passes_for_the_targets_that_the_policies_were_printed_with() {
     let _knowing = InForce::put(scene, life.rights(scene, &["--policies"])).await;
     drop(ignorant);
     scene.ready_in(&grant, &[&life.shop, &life.yard]).await;
+    // What may be taken over may not be deleted instead.
+    let bank = scene.namespace("bank", json!({})).await;
+    scene.put_secret(&bank, &scene.secret, "kubernetes.io/dockerconfigjson", &config, json!({})).await;
+    let foreign = Api::<Secret>::namespaced(imps, &bank);
+    assert_eq!(refused_by(foreign.delete(&scene.secret, &DeleteParams::default()).await), "secrets");
 }
 
 /// Somebody who may write ImagePullSecrets and read no Secret.
