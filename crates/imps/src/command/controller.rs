@@ -84,10 +84,12 @@ pub(super) fn operate(
     provide_tls()?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?;
-    runtime.block_on(async {
+    let end = runtime.block_on(async {
         telemetry.obey_signals()?;
         turn(program, remit, served, args, poll).await
-    })
+    });
+    telemetry.end();
+    end
 }
 
 async fn turn(

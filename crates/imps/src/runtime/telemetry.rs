@@ -24,7 +24,12 @@ pub(crate) struct Telemetry {
     /// Places in [`LEVELS`]: at the start, and now.
     initial: usize,
     present: Arc<Mutex<usize>>,
+    #[cfg(feature = "otel")]
+    traces: Option<super::traces::Traces>,
 }
+
+/// What is done with spans and events.
+type Outlet = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Starts logging to standard output. `level` is the original's vocabulary: panic, fatal, error, warn, warning, info,
 /// debug, trace.
@@ -41,22 +46,40 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<Telemetry, String>
     } else {
         layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     };
-    let (telemetry, layer) = Telemetry::over(layer, level);
-    tracing_subscriber::registry().with(layer).init();
+    let (telemetry, log) = Telemetry::over(layer, level);
+    #[cfg(feature = "otel")]
+    let (telemetry, traces) = telemetry.with_traces(super::traces::Traces::begin()?);
+    #[cfg(not(feature = "otel"))]
+    let traces: Option<Outlet> = None;
+    let outlets: Vec<Outlet> = std::iter::once(log).chain(traces).collect();
+    tracing_subscriber::registry().with(outlets).init();
     Ok(telemetry)
 }
 
 impl Telemetry {
     /// Lets a layer say what this level allows.
-    fn over(
-        layer: Box<dyn Layer<Registry> + Send + Sync>,
-        level: usize,
-    ) -> (Self, impl Layer<Registry> + Send + Sync) {
+    fn over(layer: Outlet, level: usize) -> (Self, Outlet) {
         let (filter, handle) = reload::Layer::new(filter(level));
-        (
-            Self { filter: handle, initial: level, present: Arc::new(Mutex::new(level)) },
-            layer.with_filter(filter),
-        )
+        let telemetry = Self {
+            filter: handle,
+            initial: level,
+            present: Arc::new(Mutex::new(level)),
+            #[cfg(feature = "otel")]
+            traces: None,
+        };
+        (telemetry, layer.with_filter(filter).boxed())
+    }
+
+    #[cfg(feature = "otel")]
+    fn with_traces(self, traces: Option<super::traces::Traces>) -> (Self, Option<Outlet>) {
+        let outlet = traces.as_ref().map(super::traces::Traces::layer);
+        (Self { traces, ..self }, outlet)
+    }
+
+    /// Sends what is still to be sent.
+    pub(crate) fn end(&self) {
+        #[cfg(feature = "otel")]
+        self.traces.iter().for_each(super::traces::Traces::end);
     }
 
     /// Says more from now on, one step.
@@ -79,14 +102,15 @@ impl Telemetry {
 
     /// Raises the level at each SIGUSR1 and resets it at SIGUSR2, as long as the runtime runs. Until it is called
     /// either signal ends the process.
-    pub(crate) fn obey_signals(self) -> std::io::Result<()> {
+    pub(crate) fn obey_signals(&self) -> std::io::Result<()> {
+        let telemetry = self.clone();
         let mut raise = signal(SignalKind::user_defined1())?;
         let mut reset = signal(SignalKind::user_defined2())?;
         tokio::spawn(async move {
             loop {
                 tokio::select! {
-                    Some(()) = raise.recv() => self.raise(),
-                    Some(()) = reset.recv() => self.reset(),
+                    Some(()) = raise.recv() => telemetry.raise(),
+                    Some(()) = reset.recv() => telemetry.reset(),
                     else => return,
                 }
             }
