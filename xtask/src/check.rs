@@ -39,6 +39,9 @@ impl Lint {
     /// Carries the command out.
     pub(crate) fn run(&self) -> Result<()> {
         run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+        // What nobody builds by default would rot.
+        let traces = ["clippy", "-p", "imps", "--features", "otel", "--all-targets", "--locked"];
+        run(cargo(&traces).args(["--", "-D", "warnings"]))?;
         let deny = cargo_deny()?;
         run(Command::new(deny)
             .args([

@@ -60,6 +60,7 @@
   },
   "log.format": "auto",
   "log.level": "info",
+  "metrics.controllerRuntimeCompat": true,
   "nameOverride": "",
   "namespaceOverride": "",
   "networkPolicy.egress": [

@@ -8,6 +8,7 @@ use kube::{Client, Config};
 
 use crate::fence::{Fence, Warrant};
 use crate::pace::Pace;
+use crate::traffic::Traffic;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,16 +49,24 @@ pub enum ConnectError {
     Client(#[source] kube::Error),
 }
 
-/// Connects. Nothing is sent yet.
-pub async fn connect(access: &Access) -> Result<Client, ConnectError> {
-    let builder = ClientBuilder::try_from(configure(access).await?).map_err(ConnectError::Client)?;
-    Ok(builder.with_layer(&Pace::default()).build())
+/// Connects, and counts what is sent. Nothing is yet.
+pub async fn connect(access: &Access, traffic: &Traffic) -> Result<Client, ConnectError> {
+    let config = configure(access).await?;
+    let counting = traffic.with(&config.cluster_url);
+    let builder = ClientBuilder::try_from(config).map_err(ConnectError::Client)?;
+    Ok(builder.with_layer(&counting).with_layer(&Pace::default()).build())
 }
 
 /// As [`connect`], but writes go out only while the warrant holds.
-pub async fn connect_fenced(access: &Access, warrant: Warrant) -> Result<Client, ConnectError> {
-    let builder = ClientBuilder::try_from(configure(access).await?).map_err(ConnectError::Client)?;
-    Ok(builder.with_layer(&Pace::default()).with_layer(&Fence(warrant)).build())
+pub async fn connect_fenced(
+    access: &Access,
+    traffic: &Traffic,
+    warrant: Warrant,
+) -> Result<Client, ConnectError> {
+    let config = configure(access).await?;
+    let counting = traffic.with(&config.cluster_url);
+    let builder = ClientBuilder::try_from(config).map_err(ConnectError::Client)?;
+    Ok(builder.with_layer(&counting).with_layer(&Pace::default()).with_layer(&Fence(warrant)).build())
 }
 
 /// The namespace of the pod that this process runs in, if it does.

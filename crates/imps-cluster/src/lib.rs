@@ -13,5 +13,6 @@ pub mod remit;
 pub mod report;
 pub mod rules;
 pub mod snapshot;
+pub mod traffic;
 pub mod view;
 pub mod watch;

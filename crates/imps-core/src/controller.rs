@@ -204,6 +204,8 @@ pub struct Counters {
     pub attached: u64,
     /// Names of Secrets taken out of ServiceAccounts.
     pub detached: u64,
+    /// Jumps of the wall clock, or sleeps of the machine.
+    pub clock_jumps: u64,
 }
 
 impl Controller {
@@ -284,6 +286,7 @@ impl Controller {
                 } else if let Fact::Recalled(uid, _) = &fact {
                     self.recalls.remove(uid);
                 }
+                self.counters.clock_jumps += u64::from(matches!(fact, Fact::ClockSet(_)));
                 let wake = self.world.learn(fact, now);
                 self.wake(wake, now, &mut effects);
             }
@@ -312,7 +315,7 @@ impl Controller {
             return;
         }
         self.leads = true;
-        self.queue.forget_pauses();
+        self.queue.resume(now);
         // What was to be told while nobody here told it is no older than this.
         self.reports.values_mut().for_each(|report| report.dirty_since = None);
         match title {
@@ -324,7 +327,7 @@ impl Controller {
                 self.wake(wake, now, effects);
             }
         }
-        self.queue_all();
+        self.queue_all(now);
         let uids: Vec<Uid> = self.world.rooms().map(|room| room.identity().uid.clone()).collect();
         for uid in uids {
             self.recall(&uid, now, effects);
@@ -341,9 +344,9 @@ impl Controller {
         self.partings.clear();
     }
 
-    fn queue_all(&mut self) {
+    fn queue_all(&mut self, now: Instant) {
         let names: Vec<NamespaceName> = self.world.namespaces().map(|(name, _)| name.clone()).collect();
-        names.into_iter().for_each(|name| self.queue.push(name, Priority::Bulk));
+        names.into_iter().for_each(|name| self.queue.push(name, Priority::Bulk, now));
     }
 
     fn wake(&mut self, wake: Wake, now: Instant, effects: &mut Vec<Effect>) {
@@ -351,10 +354,10 @@ impl Controller {
             self.queue.forget(namespace);
         }
         for namespace in wake.live {
-            self.queue.push(namespace, Priority::Live);
+            self.queue.push(namespace, Priority::Live, now);
         }
         for namespace in wake.bulk {
-            self.queue.push(namespace, Priority::Bulk);
+            self.queue.push(namespace, Priority::Bulk, now);
         }
         for uid in wake.grants {
             self.recall(&uid, now, effects);
@@ -380,7 +383,7 @@ impl Controller {
             && at <= now
         {
             self.resync = Some((every, now + every));
-            self.queue_all();
+            self.queue_all(now);
             self.patience.retain(|_, patience| patience.since + REPAIR_PAUSE * REPAIRS_AT_ONCE_MAX > now);
         }
     }
@@ -525,7 +528,7 @@ impl Controller {
         self.queue.done(&namespace, done, spread(&namespace), now);
         if edited && done == Done::Settled {
             // Whether all is as it should be now is for the planner to say.
-            self.queue.push(namespace, Priority::Live);
+            self.queue.push(namespace, Priority::Live, now);
         }
     }
 

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::durations::Durations;
 use crate::name::NamespaceName;
 
 /// How many namespaces bulk work may have in flight. Sixteen workers reach the write rate of an API server; more only
@@ -20,6 +21,9 @@ const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// The pause before a namespace is planned again because somebody was faster: the watch needs a moment to tell.
 const REPLAN_PAUSE: Duration = Duration::from_millis(100);
+/// The buckets of [`Labour`], in seconds: from what nobody notices to more than a fan-out to thousands takes.
+const LABOUR_SECONDS: [f64; 15] =
+    [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 
 /// Which line a namespace waits in.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -43,9 +47,40 @@ pub enum Done {
     Failed(Option<Duration>),
 }
 
+/// What the queue has seen since the start, for metrics.
+#[derive(Clone, Debug)]
+pub struct Labour {
+    /// How often a namespace began to wait for its turn.
+    pub added: u64,
+    /// How long they waited, pauses after failures aside.
+    pub waited: Durations,
+    /// How long they were in flight.
+    pub worked: Durations,
+    /// Plans that left nothing to do.
+    pub settled: u64,
+    /// Plans that left something to do although nothing failed.
+    pub unsettled: u64,
+    /// Plans of which something failed.
+    pub failed: u64,
+}
+
+impl Default for Labour {
+    fn default() -> Self {
+        let none = Durations::new(&LABOUR_SECONDS);
+        Self { added: 0, waited: none.clone(), worked: none, settled: 0, unsettled: 0, failed: 0 }
+    }
+}
+
+#[derive(Debug)]
+struct Place {
+    priority: Priority,
+    since: Instant,
+}
+
 #[derive(Debug)]
 struct Flight {
     bulk: bool,
+    since: Instant,
     /// News arrived meanwhile.
     again: Option<Priority>,
 }
@@ -61,16 +96,17 @@ struct Pause {
 pub struct Queue {
     live: VecDeque<NamespaceName>,
     bulk: VecDeque<NamespaceName>,
-    queued: BTreeMap<NamespaceName, Priority>,
+    queued: BTreeMap<NamespaceName, Place>,
     flights: BTreeMap<NamespaceName, Flight>,
     bulk_flights: usize,
     pauses: BTreeMap<NamespaceName, Pause>,
     alarms: BTreeSet<(Instant, NamespaceName)>,
+    labour: Labour,
 }
 
 impl Queue {
     /// Asks for a plan. A live change ends a pause, as it may be the cure; bulk work does not.
-    pub fn push(&mut self, namespace: NamespaceName, priority: Priority) {
+    pub fn push(&mut self, namespace: NamespaceName, priority: Priority, now: Instant) {
         if let Some(flight) = self.flights.get_mut(&namespace) {
             flight.again = Some(flight.again.map_or(priority, |before| before.min(priority)));
             return;
@@ -80,11 +116,15 @@ impl Queue {
         {
             return;
         }
-        match self.queued.get(&namespace) {
-            Some(before) if *before <= priority => return,
+        match self.queued.get_mut(&namespace) {
+            Some(place) if place.priority <= priority => return,
             // Moved to the front line; the old place is skipped when it comes up.
-            _ => self.queued.insert(namespace.clone(), priority),
-        };
+            Some(place) => place.priority = priority,
+            None => {
+                self.queued.insert(namespace.clone(), Place { priority, since: now });
+                self.labour.added += 1;
+            }
+        }
         match priority {
             Priority::Live => self.live.push_back(namespace),
             Priority::Bulk => self.bulk.push_back(namespace),
@@ -97,16 +137,16 @@ impl Queue {
         if self.flights.len() >= IN_FLIGHT_MAX {
             return None;
         }
-        if let Some(namespace) = self.take(Priority::Live) {
-            self.flights.insert(namespace.clone(), Flight { bulk: false, again: None });
+        if let Some(namespace) = self.take(Priority::Live, now) {
+            self.flights.insert(namespace.clone(), Flight { bulk: false, since: now, again: None });
             return Some(namespace);
         }
         if self.bulk_flights >= BULK_IN_FLIGHT_MAX {
             return None;
         }
-        let namespace = self.take(Priority::Bulk)?;
+        let namespace = self.take(Priority::Bulk, now)?;
         self.bulk_flights += 1;
-        self.flights.insert(namespace.clone(), Flight { bulk: true, again: None });
+        self.flights.insert(namespace.clone(), Flight { bulk: true, since: now, again: None });
         Some(namespace)
     }
 
@@ -115,6 +155,12 @@ impl Queue {
     pub fn done(&mut self, namespace: &NamespaceName, what: Done, spread: u32, now: Instant) {
         let Some(flight) = self.flights.remove(namespace) else { return };
         self.bulk_flights -= usize::from(flight.bulk);
+        self.labour.worked.add(now.saturating_duration_since(flight.since));
+        *match what {
+            Done::Settled => &mut self.labour.settled,
+            Done::Replan | Done::Later(_) => &mut self.labour.unsettled,
+            Done::Failed(_) => &mut self.labour.failed,
+        } += 1;
         let failures = self.pauses.get(namespace).map_or(0, |pause| pause.failures);
         match what {
             Done::Settled => self.forget_pause(namespace),
@@ -126,16 +172,18 @@ impl Queue {
             }
         }
         if let Some(priority) = flight.again {
-            self.push(namespace.clone(), priority);
+            self.push(namespace.clone(), priority, now);
         }
     }
 
-    /// Forgets why namespaces paused: whoever made them fail may have been seen to by somebody else.
-    pub fn forget_pauses(&mut self) {
+    /// Begins anew after somebody else has worked: whoever made namespaces fail may have been seen to, and nobody has
+    /// waited for this queue until now.
+    pub fn resume(&mut self, now: Instant) {
         for (_, namespace) in std::mem::take(&mut self.alarms) {
-            self.push(namespace, Priority::Bulk);
+            self.push(namespace, Priority::Bulk, now);
         }
         self.pauses.clear();
+        self.queued.values_mut().for_each(|place| place.since = now);
     }
 
     /// Forgets a namespace that is gone.
@@ -171,19 +219,36 @@ impl Queue {
         self.queued.len() + self.alarms.len()
     }
 
+    /// How many namespaces wait for their turn and for nothing else.
+    pub fn waiting(&self) -> usize {
+        self.queued.len()
+    }
+
+    /// Since when each namespace in flight has been that.
+    pub fn flights(&self) -> impl Iterator<Item = Instant> {
+        self.flights.values().map(|flight| flight.since)
+    }
+
+    /// What it has seen.
+    pub fn labour(&self) -> &Labour {
+        &self.labour
+    }
+
     /// How many namespaces are in flight.
     pub fn in_flight(&self) -> usize {
         self.flights.len()
     }
 
-    fn take(&mut self, priority: Priority) -> Option<NamespaceName> {
+    fn take(&mut self, priority: Priority, now: Instant) -> Option<NamespaceName> {
         let line = match priority {
             Priority::Live => &mut self.live,
             Priority::Bulk => &mut self.bulk,
         };
         while let Some(namespace) = line.pop_front() {
-            if self.queued.get(&namespace) == Some(&priority) {
-                self.queued.remove(&namespace);
+            if self.queued.get(&namespace).is_some_and(|place| place.priority == priority) {
+                if let Some(place) = self.queued.remove(&namespace) {
+                    self.labour.waited.add(now.saturating_duration_since(place.since));
+                }
                 self.disarm(&namespace);
                 return Some(namespace);
             }
@@ -196,7 +261,7 @@ impl Queue {
             && *at <= now
         {
             let (_, namespace) = self.alarms.pop_first().expect("it was there a line ago");
-            self.push(namespace, Priority::Bulk);
+            self.push(namespace, Priority::Bulk, now);
         }
     }
 
@@ -248,8 +313,8 @@ mod tests {
     fn a_namespace_is_queued_once_however_often_it_is_pushed() {
         let (mut queue, now) = (Queue::default(), now());
         for _ in 0..3 {
-            queue.push(name(1), Priority::Bulk);
-            queue.push(name(1), Priority::Live);
+            queue.push(name(1), Priority::Bulk, now);
+            queue.push(name(1), Priority::Live, now);
         }
         assert_eq!(queue.pop(now), Some(name(1)));
         assert_eq!(queue.pop(now), None);
@@ -259,20 +324,20 @@ mod tests {
     fn live_changes_go_before_bulk_work_and_find_a_place() {
         let (mut queue, now) = (Queue::default(), now());
         for index in 0..100 {
-            queue.push(name(index), Priority::Bulk);
+            queue.push(name(index), Priority::Bulk, now);
         }
         while queue.pop(now).is_some() {}
         assert_eq!(queue.in_flight(), BULK_IN_FLIGHT_MAX);
-        queue.push(name(1000), Priority::Live);
+        queue.push(name(1000), Priority::Live, now);
         assert_eq!(queue.pop(now), Some(name(1000)));
     }
 
     #[test]
     fn news_about_a_namespace_in_flight_waits_until_it_is_done() {
         let (mut queue, now) = (Queue::default(), now());
-        queue.push(name(1), Priority::Live);
+        queue.push(name(1), Priority::Live, now);
         queue.pop(now);
-        queue.push(name(1), Priority::Live);
+        queue.push(name(1), Priority::Live, now);
         assert_eq!(queue.pop(now), None);
         queue.done(&name(1), Done::Settled, 0, now);
         assert_eq!(queue.pop(now), Some(name(1)));
@@ -285,7 +350,7 @@ mod tests {
         let (mut queue, start) = (Queue::default(), now());
         let mut at = start;
         let mut pauses = Vec::new();
-        queue.push(name(1), Priority::Live);
+        queue.push(name(1), Priority::Live, at);
         for _ in 0..12 {
             assert_eq!(queue.pop(at), Some(name(1)));
             queue.done(&name(1), Done::Failed(None), u32::MAX, at);
@@ -304,7 +369,7 @@ mod tests {
     #[test]
     fn the_server_s_wish_when_to_come_again_is_kept() {
         let (mut queue, now) = (Queue::default(), now());
-        queue.push(name(1), Priority::Live);
+        queue.push(name(1), Priority::Live, now);
         queue.pop(now);
         queue.done(&name(1), Done::Failed(Some(Duration::from_secs(40))), 0, now);
         assert_eq!(queue.due(now), Some(now + Duration::from_secs(40)));
@@ -313,12 +378,12 @@ mod tests {
     #[test]
     fn bulk_work_does_not_cut_a_pause_short_and_a_live_change_does() {
         let (mut queue, now) = (Queue::default(), now());
-        queue.push(name(1), Priority::Live);
+        queue.push(name(1), Priority::Live, now);
         queue.pop(now);
         queue.done(&name(1), Done::Failed(None), 0, now);
-        queue.push(name(1), Priority::Bulk);
+        queue.push(name(1), Priority::Bulk, now);
         assert_eq!(queue.pop(now), None);
-        queue.push(name(1), Priority::Live);
+        queue.push(name(1), Priority::Live, now);
         assert_eq!(queue.pop(now), Some(name(1)));
         assert_eq!(queue.due(now), None, "its alarm went with it");
     }
@@ -326,8 +391,40 @@ mod tests {
     #[test]
     fn a_namespace_that_is_gone_is_not_planned_for() {
         let (mut queue, now) = (Queue::default(), now());
-        queue.push(name(1), Priority::Live);
+        queue.push(name(1), Priority::Live, now);
         queue.forget(&name(1));
         assert_eq!(queue.pop(now), None);
+    }
+
+    #[test]
+    fn a_wait_ends_with_the_turn_and_the_work_when_it_is_done_and_a_pause_is_neither() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let (mut queue, start) = (Queue::default(), now());
+        queue.push(name(1), Priority::Bulk, start);
+        // Moved to the other line it has waited since it came.
+        queue.push(name(1), Priority::Live, start + SECOND);
+        queue.pop(start + 2 * SECOND);
+        assert_eq!(queue.flights().collect::<Vec<_>>(), [start + 2 * SECOND]);
+        queue.done(&name(1), Done::Failed(Some(60 * SECOND)), 0, start + 5 * SECOND);
+        assert_eq!((queue.waiting(), queue.depth()), (0, 1));
+        queue.pop(start + 65 * SECOND);
+        queue.done(&name(1), Done::Replan, 0, start + 66 * SECOND);
+        queue.push(name(1), Priority::Live, start + 66 * SECOND);
+        queue.pop(start + 67 * SECOND);
+        queue.done(&name(1), Done::Settled, 0, start + 67 * SECOND);
+        let Labour { added, waited, worked, settled, unsettled, failed } = queue.labour();
+        assert_eq!((*added, *settled, *unsettled, *failed), (3, 1, 1, 1));
+        assert_eq!((waited.count(), waited.seconds()), (3, 3.0));
+        assert_eq!((worked.count(), worked.seconds()), (3, 4.0));
+    }
+
+    #[test]
+    fn what_waited_while_somebody_else_worked_has_waited_since_the_takeover() {
+        let (mut queue, start) = (Queue::default(), now());
+        queue.push(name(1), Priority::Bulk, start);
+        let takeover = start + Duration::from_secs(3600);
+        queue.resume(takeover);
+        queue.pop(takeover + Duration::from_secs(1));
+        assert_eq!(queue.labour().waited.seconds(), 1.0);
     }
 }

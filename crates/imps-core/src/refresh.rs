@@ -43,8 +43,10 @@ pub struct Lease {
     pub credential: Credential,
     /// When it stops working, on the monotonic clock: no jump of the wall clock moves it.
     pub expires: Instant,
-    /// Its life as it was issued.
+    /// Its life as it was issued; of one that was taken over, what was left of it.
     pub lifetime: Duration,
+    /// When it was issued; none when an earlier process got it.
+    pub issued: Option<Instant>,
     /// The expiry is assumed.
     pub untold: bool,
 }
@@ -58,6 +60,7 @@ pub struct Refresh {
     lease: Option<Lease>,
     fault: Option<ExchangeFault>,
     failures: u32,
+    failed: Option<Instant>,
     in_flight: bool,
     next: Instant,
 }
@@ -68,7 +71,7 @@ impl Refresh {
     pub fn new(seed: &str, first: Instant) -> Self {
         let digest = Sha256::digest(seed);
         let spread = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
-        Self { spread, lease: None, fault: None, failures: 0, in_flight: false, next: first }
+        Self { spread, lease: None, fault: None, failures: 0, failed: None, in_flight: false, next: first }
     }
 
     /// The token that is held; it may be past its expiry.
@@ -81,6 +84,11 @@ impl Refresh {
         let holds = self.lease.as_ref().is_some_and(|lease| lease.expires > now);
         let telling = |fault: &ExchangeFault| fault.class == ExchangeFaultClass::Denied;
         self.fault.as_ref().filter(|fault| !holds || self.failures > QUIET_FAILURES || telling(fault))
+    }
+
+    /// When a request failed last, whatever came after it.
+    pub fn failed_at(&self) -> Option<Instant> {
+        self.failed
     }
 
     /// When the next request is due; none while one is on its way.
@@ -125,7 +133,13 @@ impl Refresh {
         self.failures = 0;
         let life = issued.session.map_or(lifetime, |session| session.min(lifetime));
         self.next = now + jittered_half(life, self.spread).max(RENEW_MIN);
-        let lease = Lease { credential: issued.credential, expires: now + lifetime, lifetime, untold };
+        let lease = Lease {
+            credential: issued.credential,
+            expires: now + lifetime,
+            lifetime,
+            issued: Some(now),
+            untold,
+        };
         if self.lease.as_ref().is_some_and(|held| held.expires > lease.expires + ROUNDING) {
             return false;
         }
@@ -149,6 +163,7 @@ impl Refresh {
         let asked = fault.retry_after.unwrap_or_default().min(BACKOFF_MAX_DENIED);
         self.next = now + pause.max(asked);
         self.fault = Some(fault);
+        self.failed = Some(now);
     }
 
     /// The wall clock was set, or the machine slept: whatever is held may be older than it seems.

@@ -118,6 +118,30 @@ pub struct TokenStanding {
     pub of: (Uid, Version),
 }
 
+/// What of a standing metrics show. What it costs does not grow with the number of namespaces.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outline {
+    /// The same as [`Standing::ready`] says.
+    pub ready: Truth,
+    /// Each source in its order.
+    pub sources: Vec<SourceStanding>,
+}
+
+/// The life of the credential that a source gives, for metrics. Times are seconds since 1970.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Life {
+    /// The provider's name; none when imps holds a token of a source that it cannot read any more.
+    pub provider: Option<&'static str>,
+    /// When it was issued; none when an earlier process got it.
+    pub issued: Option<i64>,
+    /// When it stops working; none when there is none.
+    pub expires: Option<i64>,
+    /// When the next one is asked for.
+    pub renewal: Option<i64>,
+    /// When a request for one failed last, in this process.
+    pub failed: Option<i64>,
+}
+
 impl SourceStanding {
     /// `Ready`, `Degraded` (some entries cannot be used), `Missing`, `Expired`, `Failing`, or `Unknown` (not read yet,
     /// or not answered).
@@ -160,10 +184,7 @@ pub struct Notice {
 impl Standing {
     /// Folds what the world knows of a grant.
     pub fn of(world: &World, room: &Room) -> Self {
-        let sources: Vec<SourceStanding> = room
-            .grant()
-            .map(|grant| grant.sources.iter().map(|at| source_standing(world, room, at)).collect())
-            .unwrap_or_default();
+        let sources = source_standings(world, room);
         let failures: Vec<TargetFailure> = failures(room).take(FAILURES_SHOWN_MAX).collect();
         let sources_ready = judge_sources(&sources);
         let targets_synced = judge_targets(room, &failures);
@@ -241,6 +262,52 @@ impl Standing {
     }
 }
 
+impl Outline {
+    /// Folds what the world knows of a grant.
+    pub fn of(world: &World, room: &Room) -> Self {
+        let sources = source_standings(world, room);
+        let sources_ready = judge_sources(&sources);
+        // Only whether the targets are as they should be decides whether the grant is ready, and the tally knows that.
+        let truth = targets_truth(room.tally());
+        let targets_synced = Judgement { truth, reason: Reason::TargetsDegraded, message: String::new() };
+        let verdicts = Verdicts {
+            world,
+            room,
+            sources: &sources,
+            sources_ready: &sources_ready,
+            targets_synced: &targets_synced,
+        };
+        let (ready, ..) = verdicts.summary();
+        Self { ready: ready.truth, sources }
+    }
+}
+
+impl Life {
+    /// The life of what a source gives; none when it gives nothing that ends.
+    pub fn of(world: &World, at: &SecretRef) -> Option<Self> {
+        let source = world.source(at)?;
+        let exchange = world.exchanges().of(at);
+        let expires = source.expires().filter(|_| !source.entries().is_empty());
+        if expires.is_none() && exchange.is_none() {
+            return None;
+        }
+        let unix = |at| world.calendar().unix(at);
+        let refresh = exchange.map(|exchange| &exchange.refresh);
+        // Of a token that this source does not hold (any more) it would say nothing.
+        let lease =
+            refresh.and_then(|refresh| refresh.lease()).filter(|lease| Some(lease.expires) == expires);
+        Some(Self {
+            provider: exchange
+                .map(|exchange| exchange.provider())
+                .or(source.order().map(|order| order.provider)),
+            issued: lease.and_then(|lease| lease.issued).map(unix),
+            expires: expires.map(unix),
+            renewal: refresh.map(|refresh| unix(refresh.scheduled())),
+            failed: refresh.and_then(|refresh| refresh.failed_at()).map(unix),
+        })
+    }
+}
+
 /// What kind of thing failed in a namespace; each has an event of its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FailureKind {
@@ -275,6 +342,11 @@ impl TargetFailure {
             (false, _) => FailureKind::Write,
         }
     }
+}
+
+fn source_standings(world: &World, room: &Room) -> Vec<SourceStanding> {
+    let sources = room.grant().map(|grant| grant.sources.iter());
+    sources.into_iter().flatten().map(|at| source_standing(world, room, at)).collect()
 }
 
 fn source_standing(world: &World, room: &Room, at: &SecretRef) -> SourceStanding {
@@ -364,8 +436,7 @@ fn ignored_text(ignored: &[Ignored]) -> String {
 
 /// The namespaces in which something failed. Most of the time there are none, and then none is looked at.
 fn failures(room: &Room) -> impl Iterator<Item = TargetFailure> {
-    let Tally { failed, conflict, leaving, .. } = room.tally();
-    let looked_at = if failed + conflict + leaving > 0 { room.targets().len() } else { 0 };
+    let looked_at = if targets_truth(room.tally()) == Truth::False { room.targets().len() } else { 0 };
     room.targets().iter().take(looked_at).filter_map(|(namespace, state)| {
         let (reason, advice, leaving) = match state {
             TargetState::Troubled { reason, advice } => (*reason, advice, false),
@@ -396,23 +467,34 @@ fn judge_sources(sources: &[SourceStanding]) -> Judgement {
     Judgement { truth, reason, message: clip(texts.join("; ")) }
 }
 
+/// Whether all targets are as they should be; not known while some are being worked on.
+fn targets_truth(tally: Tally) -> Truth {
+    let Tally { failed, conflict, stuck, pending, leaving, .. } = tally;
+    match (failed + conflict + stuck, pending + leaving) {
+        (0, 0) => Truth::True,
+        (0, _) => Truth::Unknown,
+        _ => Truth::False,
+    }
+}
+
 fn judge_targets(room: &Room, failures: &[TargetFailure]) -> Judgement {
-    let Tally { desired, synced, failed, conflict, pending, leaving, left_out } = room.tally();
+    let truth = targets_truth(room.tally());
+    let Tally { desired, synced, failed, conflict, stuck, leaving, left_out, .. } = room.tally();
     if let Some(first) = failures.first() {
-        let wrong = failed + conflict + failures.iter().filter(|failure| failure.leaving).count();
+        let wrong = failed + conflict + stuck;
         let message = format!(
             "{} not as it should be; {}: {}",
             plural(wrong, "namespace"),
             first.namespace,
             first.message
         );
-        return Judgement { truth: Truth::False, reason: first.reason, message: clip(message) };
+        return Judgement { truth, reason: first.reason, message: clip(message) };
     }
     let secret = room.grant().map_or("the Secret", |grant| grant.template.name.as_str());
-    if pending + leaving > 0 {
+    if truth == Truth::Unknown {
         let message =
             format!("{synced} of {} done, {leaving} to be taken away", plural(desired, "namespace"));
-        return Judgement { truth: Truth::Unknown, reason: Reason::Progressing, message };
+        return Judgement { truth, reason: Reason::Progressing, message };
     }
     let message = match room.grant() {
         Some(grant) if grant.recipients.is_empty() => "spec.target selects no namespace at all".to_owned(),
@@ -425,7 +507,7 @@ fn judge_targets(room: &Room, failures: &[TargetFailure]) -> Judgement {
         0 => message,
         _ => format!("{message}; {}", left_out_text(room, left_out)),
     };
-    Judgement { truth: Truth::True, reason: Reason::Succeeded, message }
+    Judgement { truth, reason: Reason::Succeeded, message }
 }
 
 fn left_out_text(room: &Room, count: usize) -> String {

@@ -343,7 +343,7 @@ impl World {
     }
 
     /// All namespaces.
-    pub fn namespaces(&self) -> impl Iterator<Item = (&NamespaceName, &Namespace)> {
+    pub fn namespaces(&self) -> impl ExactSizeIterator<Item = (&NamespaceName, &Namespace)> {
         self.namespaces.iter()
     }
 
@@ -1071,8 +1071,13 @@ impl World {
             // A token that was issued for another identity is kept, but says nothing about this one.
             if *source.version() == lived.of {
                 let renew = lived.renew.and_then(|at| self.calendar.instant(at)).unwrap_or(now).min(expires);
-                let lease =
-                    Lease { credential: credential.clone(), expires, lifetime: expires - now, untold: false };
+                let lease = Lease {
+                    credential: credential.clone(),
+                    expires,
+                    lifetime: expires - now,
+                    issued: None,
+                    untold: false,
+                };
                 adopted.extend(self.exchanges.adopt(at, lease, renew));
             }
             adopted.insert(at.clone());

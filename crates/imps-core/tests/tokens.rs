@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use imps_core::name::{NamespaceName, SecretRef, Uid};
 use imps_core::reason::Reason;
-use imps_core::standing::{SourceStanding, Truth};
+use imps_core::standing::{Life, SourceStanding, Truth};
 use imps_core::world::Namespace;
 use support::{Endpoint, GRACE, SourceText, Stage, docker_config, grant, selector, tags};
 
@@ -55,6 +55,10 @@ fn held(stage: &Stage, namespace: &str, registry: &str) -> Option<String> {
 fn standing(stage: &Stage, name: &str) -> SourceStanding {
     let standing = &stage.standings[&Uid::new("uid-main")];
     standing.sources.iter().find(|source| source.at.name.as_str() == name).unwrap().clone()
+}
+
+fn life(stage: &Stage, name: &str) -> Option<Life> {
+    Life::of(stage.controller.world(), &source(name))
 }
 
 fn ready(stage: &Stage) -> Truth {
@@ -374,4 +378,38 @@ fn many_identities_of_one_endpoint_are_exchanged_one_after_the_other() {
     let within =
         |seconds| stage.calls.iter().filter(|(at, _)| *at < first + Duration::from_secs(seconds)).count();
     assert!(within(1) <= 5 && within(10) <= 15, "{} {}", within(1), within(10));
+}
+
+#[test]
+fn the_life_of_a_token_is_told_and_what_is_not_known_is_not() {
+    let login = SourceText::Text(STATIC.to_owned(), docker_config(&[("2.example", "robot")]));
+    let mut stage = stage(1, &[("ecr", identity("team", 1)), ("static", login)]);
+    stage.endpoint = Endpoint::Down;
+    stage.run();
+    let before = life(&stage, "ecr").unwrap();
+    assert_eq!((before.issued, before.expires), (None, None), "there is no token yet");
+    assert!(before.provider.is_some() && before.renewal.is_some() && before.failed.is_some());
+    assert_eq!(life(&stage, "static"), None, "what does not end has no life");
+    stage.endpoint = Endpoint::Up(12 * HOUR);
+    stage.pass(6 * MINUTE);
+    let held = life(&stage, "ecr").unwrap();
+    let (issued, expires) = (held.issued.unwrap(), held.expires.unwrap());
+    assert!((expires - issued - 12 * 3600).abs() <= 1, "{held:?}");
+    assert!((issued..expires).contains(&held.renewal.unwrap()), "{held:?}");
+    let failed = held.failed.unwrap();
+    assert!(failed < issued, "what failed last is still told: {held:?}");
+    stage.endpoint = Endpoint::Down;
+    stage.pass(9 * HOUR);
+    let outage = life(&stage, "ecr").unwrap();
+    assert_eq!((outage.issued, outage.expires), (held.issued, held.expires));
+    assert!(outage.failed.unwrap() > failed);
+    // The next process knows when the token ends, and not when it began.
+    stage.restart();
+    let after = life(&stage, "ecr").unwrap();
+    assert!((after.expires.unwrap() - expires).abs() <= 5, "{after:?}");
+    assert_eq!(after.issued, None);
+    stage.pass(4 * HOUR);
+    let ended = life(&stage, "ecr").unwrap();
+    assert_eq!((ended.issued, ended.expires), (None, None), "no end where there is no token");
+    assert!(ended.renewal.is_some());
 }

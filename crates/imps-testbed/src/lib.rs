@@ -20,6 +20,7 @@ pub mod binaries;
 mod certificates;
 pub mod clock;
 pub mod cloud;
+pub mod collector;
 pub mod control_plane;
 mod daemon;
 pub mod github;

@@ -80,8 +80,53 @@ pub(crate) enum Command {
     /// Move over from a tool that did this before
     #[command(subcommand)]
     Migrate(MigrateCommand),
+    /// List the series of /metrics: what each tells, and when it is absent
+    #[command(after_help = "Example:\n  imps metrics -o markdown > metrics.md")]
+    Metrics(MetricsArgs),
+    /// Make a running imps say more, or as much as it was told to at its start
+    ///
+    /// It sends the process a signal: SIGUSR1 raises the log level one step, from error over warn, info and debug to
+    /// trace, and SIGUSR2 sets it back. Both work without this command too.
+    ///
+    /// The process has to run the same program file as this command does, as in the same container.
+    #[command(
+        after_help = "Example:\n  kubectl -n imps-system exec deploy/imps-controller -- /imps log-level raise"
+    )]
+    LogLevel(LogLevelArgs),
     /// Print the version
     Version,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct MetricsArgs {
+    /// For people or for documents
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: MetricsFormat,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum MetricsFormat {
+    /// A table
+    Table,
+    /// Tables of Markdown
+    Markdown,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct LogLevelArgs {
+    /// What to do
+    pub(crate) change: LevelChange,
+    /// The process; in a container, imps is the first one
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: i32,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LevelChange {
+    /// One step louder
+    Raise,
+    /// As at the start
+    Reset,
 }
 
 #[derive(clap::Args, Debug)]
@@ -158,6 +203,10 @@ pub(crate) struct OperationArgs {
     /// Address of /metrics, /livez and /readyz; without a host, all addresses
     #[arg(long, value_name = "HOST:PORT", default_value = ":8080")]
     pub(crate) metrics_addr: String,
+    /// Serve the series that dashboards for programs of controller-runtime query, too
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true",
+          action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub(crate) metrics_controller_runtime_compat: bool,
     /// Seconds between two looks at everything that is known; writes nothing when nothing is amiss. 0 turns it off
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) periodic_reconcile_interval: u64,

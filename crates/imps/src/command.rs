@@ -7,7 +7,9 @@ use crate::runtime::output;
 
 mod controller;
 mod crd;
+mod log_level;
 mod manifests;
+mod metrics;
 mod migrate;
 mod plan;
 mod rbac;
@@ -25,6 +27,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Crd(args) => crd::run(args),
         Command::Rbac(args) => rbac::run(&args),
         Command::Migrate(command) => migrate::run(command),
+        Command::Metrics(args) => metrics::run(args),
+        Command::LogLevel(args) => log_level::run(args),
         Command::Version => {
             output::print(&format!("imps {}\n", env!("CARGO_PKG_VERSION")))?;
             Ok(ExitCode::SUCCESS)

@@ -5,3 +5,5 @@ pub(crate) mod metrics;
 pub(crate) mod output;
 pub(crate) mod shutdown;
 pub(crate) mod telemetry;
+#[cfg(feature = "otel")]
+pub(crate) mod traces;

@@ -213,3 +213,19 @@ fn a_reader_that_goes_away_is_no_error() {
 fn the_version_is_one_line() {
     assert_eq!(text(&imps(&["version"])), format!("imps {}\n", env!("CARGO_PKG_VERSION")));
 }
+
+#[test]
+fn the_series_of_metrics_are_listed_for_people_and_as_the_document_has_them() {
+    let table = imps(&["metrics"]);
+    assert!(table.status.success());
+    for words in ["imps_credential_expiration_timestamp_seconds", "workqueue_depth", "ABSENT"] {
+        assert!(text(&table).contains(words), "{words} is not in {}", text(&table));
+    }
+    let markdown = text(&imps(&["metrics", "-o", "markdown"]));
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    assert!(
+        document.ends_with(&format!("\n\n{markdown}")),
+        "`cargo xtask codegen` writes docs/metrics.md anew"
+    );
+}

@@ -42,6 +42,11 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// The provider's name.
+    pub fn provider(&self) -> &'static str {
+        self.provider
+    }
+
     /// The sources that want its token.
     pub fn users(&self) -> &BTreeSet<SecretRef> {
         &self.users

@@ -99,6 +99,8 @@ pub struct Tally {
     pub pending: usize,
     /// De-selected namespaces that still have the Secret.
     pub leaving: usize,
+    /// Those among them in which the delete failed.
+    pub stuck: usize,
     /// Selected ones that are not served. They do not count as desired.
     pub left_out: usize,
 }
@@ -462,7 +464,11 @@ impl Tally {
     fn count(&mut self, state: &TargetState, by: isize) {
         let add = |field: &mut usize| *field = field.saturating_add_signed(by);
         match state {
-            TargetState::Leaving | TargetState::LeavingTroubled { .. } => return add(&mut self.leaving),
+            TargetState::Leaving => return add(&mut self.leaving),
+            TargetState::LeavingTroubled { .. } => {
+                add(&mut self.stuck);
+                return add(&mut self.leaving);
+            }
             TargetState::LeftOut => return add(&mut self.left_out),
             TargetState::Pending => add(&mut self.pending),
             TargetState::Synced(_) => add(&mut self.synced),

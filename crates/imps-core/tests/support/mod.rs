@@ -26,7 +26,7 @@ use imps_core::reason::{Fault, FaultClass};
 use imps_core::registry::RegistryKey;
 use imps_core::selector::{NamePattern, Selector, Tags};
 use imps_core::source::{Document, Offer};
-use imps_core::standing::Standing;
+use imps_core::standing::{Outline, Standing};
 use imps_core::token::Token;
 use imps_core::world::{Ask, Extent, Fact, GrantFact, Lived, Namespace, Record, Stream, Tenure, Terms};
 use sha2::{Digest, Sha256};
@@ -470,6 +470,7 @@ impl Stage {
                     more
                 }
                 Effect::Report(standing, notices) => {
+                    self.check_outlines();
                     let uid = standing.identity.uid.clone();
                     self.standings.insert(uid.clone(), *standing);
                     self.notices.extend(notices.iter().map(|notice| notice.reason.to_owned()));
@@ -479,6 +480,15 @@ impl Stage {
             pending.extend(more);
         }
         writes
+    }
+
+    /// What metrics show is what the status says, although it is found by another way.
+    fn check_outlines(&self) {
+        let world = self.controller.world();
+        for room in world.rooms() {
+            let (outline, standing) = (Outline::of(world, room), Standing::of(world, room));
+            assert_eq!((outline.ready, outline.sources), (standing.ready.truth, standing.sources), "{room}");
+        }
     }
 
     fn apply(&mut self, plan: Plan) -> Outcome {

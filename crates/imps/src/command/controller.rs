@@ -8,6 +8,7 @@ use imps_cluster::client::{Access, connect, connect_fenced, own_namespace};
 use imps_cluster::fence::Warrant;
 use imps_cluster::lease::{Election, Place};
 use imps_cluster::remit::Remit;
+use imps_cluster::traffic::Traffic;
 use imps_core::exchange::KeylessAllowed;
 use imps_core::leadership::Terms;
 use imps_core::name::NamespaceName;
@@ -16,17 +17,19 @@ use super::Error;
 use crate::args::{AccessArgs, ControllerArgs, ElectionArgs, KeylessKind, OperationArgs};
 use crate::controller::crank::{Crank, Seat, Settings};
 use crate::controller::inspection::Inspection;
-use crate::runtime::{admin, shutdown, telemetry};
+use crate::runtime::metrics::Metrics;
+use crate::runtime::telemetry::{self, Telemetry};
+use crate::runtime::{admin, shutdown};
 
 /// Threads of the runtime: the work is waiting for the API server, and each thread costs memory.
 const WORKER_THREADS: usize = 2;
 
 pub(super) fn run(args: ControllerArgs) -> Result<ExitCode, Error> {
     let ControllerArgs { operation, namespaces, election } = args;
-    telemetry::start(&operation.log_level, operation.log_format)?;
+    let telemetry = telemetry::start(&operation.log_level, operation.log_format)?;
     let poll = Poll::of(&election)?;
     let served = (!namespaces.is_empty()).then(|| namespaces.into_iter().collect());
-    operate("controller", Remit::Cluster, served, operation, poll)
+    operate("controller", Remit::Cluster, served, operation, poll, telemetry)
 }
 
 /// An election to take part in.
@@ -76,11 +79,17 @@ pub(super) fn operate(
     served: Option<BTreeSet<NamespaceName>>,
     args: OperationArgs,
     poll: Option<Poll>,
+    telemetry: Telemetry,
 ) -> Result<ExitCode, Error> {
     provide_tls()?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?;
-    runtime.block_on(turn(program, remit, served, args, poll))
+    let end = runtime.block_on(async {
+        telemetry.obey_signals()?;
+        turn(program, remit, served, args, poll).await
+    });
+    telemetry.end();
+    end
 }
 
 async fn turn(
@@ -91,13 +100,15 @@ async fn turn(
     poll: Option<Poll>,
 ) -> Result<ExitCode, Error> {
     let access = args.access.into();
+    let traffic = Traffic::default();
+    let metrics = Metrics::new(traffic.clone(), args.metrics_controller_runtime_compat);
     let (client, seat) = match poll {
-        None => (connect(&access).await?, None),
+        None => (connect(&access, &traffic).await?, None),
         Some(Poll { place, terms }) => {
             let warrant = Warrant::none();
-            let client = connect_fenced(&access, warrant.clone()).await?;
+            let client = connect_fenced(&access, &traffic, warrant.clone()).await?;
             // Renewals have connections of their own: nothing that the work waits for delays them.
-            let apart = connect(&access).await?;
+            let apart = connect(&access, &traffic).await?;
             let lease = place.name.clone();
             (
                 client,
@@ -123,7 +134,7 @@ async fn turn(
         Some(inspection) => window.with_definition(inspection.finding()),
         None => window,
     };
-    let admin = admin::serve(&args.metrics_addr, window).await?;
+    let admin = admin::serve(&args.metrics_addr, window, metrics).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %admin.address(), "imps {program} started");
     let end = crank.turn(stop).await;
     admin.stop().await;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use imps_cluster::client::connect;
 use imps_cluster::definition::{self, Applied};
+use imps_cluster::traffic::Traffic;
 
 use super::Error;
 use crate::args::{AccessArgs, CrdArgs, CrdCommand};
@@ -24,7 +25,7 @@ fn apply(access: AccessArgs) -> Result<(), Error> {
     super::controller::provide_tls()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let applied = runtime.block_on(async {
-        let client = connect(&access.into()).await?;
+        let client = connect(&access.into(), &Traffic::default()).await?;
         Ok::<_, Error>(definition::apply(client).await?)
     })?;
     output::print(&told(&applied))?;

@@ -10,7 +10,7 @@ use crate::args::RefresherArgs;
 use crate::runtime::telemetry;
 
 pub(super) fn run(args: RefresherArgs) -> Result<ExitCode, Error> {
-    telemetry::start(&args.operation.log_level, args.operation.log_format)?;
+    let telemetry = telemetry::start(&args.operation.log_level, args.operation.log_format)?;
     let single = Single::new(&args.source_secret, args.target_secret)?;
-    controller::operate("refresher", Remit::Single(Arc::new(single)), None, args.operation, None)
+    controller::operate("refresher", Remit::Single(Arc::new(single)), None, args.operation, None, telemetry)
 }

@@ -17,6 +17,7 @@ use imps_core::world::{Fact, Stream, Terms};
 use kube::Client;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tracing::Instrument;
 
 use super::clock::Clock;
 use super::exchanger::Exchanger;
@@ -191,7 +192,9 @@ impl Crank {
                         tracing::debug!(namespace = %plan.namespace, %secret, verb, because = %step.because, "planned");
                     }
                     let (client, remit) = (self.client.clone(), self.remit.clone());
-                    self.hands.spawn(async move { Event::Outcome(apply::apply(client, &remit, plan).await) });
+                    let span = tracing::debug_span!("plan", namespace = %plan.namespace);
+                    let work = async move { Event::Outcome(apply::apply(client, &remit, plan).await) };
+                    self.hands.spawn(work.instrument(span));
                 }
                 Effect::Recall(uid, at) => {
                     let client = self.client.clone();

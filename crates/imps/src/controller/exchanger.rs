@@ -1,71 +1,92 @@
 //! Carries exchanges out: a source Secret goes in, a token or the reason why there is none comes back as a fact.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use imps_cluster::identity;
 use imps_core::controller::Event;
+use imps_core::durations::Durations;
 use imps_core::exchange::{ExchangeFault, ExchangeFaultClass};
 use imps_core::reason::{Fault, FaultClass};
 use imps_core::token::Token;
 use imps_core::world::{Ask, Fact};
 use imps_registry::{BoxFuture, Outside, ServiceAccountTokens};
 use kube::Client;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
+use tracing::Instrument;
 
 /// Upper ends of the buckets of durations, in seconds. An exchange is over after 30.
 const SECONDS: [f64; 8] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// What has happened so far, for metrics. Clones share it.
+/// Exchanges with one provider so far, for metrics.
 #[derive(Clone, Debug)]
-pub(crate) struct Tallies {
-    /// Exchanges by provider and result.
-    pub(crate) results: Family<Vec<(&'static str, &'static str)>, Counter>,
-    /// How long they took, by provider.
-    pub(crate) durations: Family<Vec<(&'static str, &'static str)>, Histogram>,
+pub(crate) struct Tally {
+    pub(crate) success: u64,
+    pub(crate) throttled: u64,
+    pub(crate) error: u64,
+    /// How long they took, whatever came of them.
+    pub(crate) took: Durations,
 }
+
+/// Exchanges by provider.
+pub(crate) type Tallies = BTreeMap<&'static str, Tally>;
 
 /// See the module.
 #[derive(Clone)]
 pub(crate) struct Exchanger {
     outside: Outside,
-    tallies: Tallies,
+    tallies: Arc<Mutex<Tallies>>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { success: 0, throttled: 0, error: 0, took: Durations::new(&SECONDS) }
+    }
+}
+
+impl Tally {
+    fn count<T>(&mut self, answer: &Result<T, ExchangeFault>, took: Duration) {
+        self.took.add(took);
+        *match answer {
+            Ok(_) => &mut self.success,
+            Err(fault) if fault.class == ExchangeFaultClass::Throttled => &mut self.throttled,
+            Err(_) => &mut self.error,
+        } += 1;
+    }
 }
 
 impl Exchanger {
     pub(crate) fn new(client: Client) -> Self {
-        let tallies = Tallies {
-            results: Family::default(),
-            durations: Family::new_with_constructor(|| Histogram::new(SECONDS)),
-        };
-        Self { outside: Outside::new(Arc::new(Accounts(client))), tallies }
+        Self { outside: Outside::new(Arc::new(Accounts(client))), tallies: Arc::default() }
     }
 
     pub(crate) fn tallies(&self) -> Tallies {
-        self.tallies.clone()
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends after half a minute at the latest.
     pub(crate) async fn exchange(self, ask: Ask) -> Event {
         let Ask { key, provider, at, document } = ask;
         let begun = Instant::now();
-        let answer = imps_registry::exchange(&self.outside, &at, &document).await;
-        let took = begun.elapsed().as_secs_f64();
-        let result = match &answer {
+        let span = tracing::debug_span!("exchange", source = %at, provider);
+        let answer = imps_registry::exchange(&self.outside, &at, &document).instrument(span).await;
+        let took = begun.elapsed();
+        self.tallies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(provider)
+            .or_default()
+            .count(&answer, took);
+        let took = took.as_secs_f64();
+        match &answer {
             Ok(issued) => {
                 let lifetime_s = issued.lifetime.map(|life| life.as_secs());
                 tracing::info!(source = %at, provider, lifetime_s, took_s = took, "token issued");
-                "success"
             }
             Err(fault) => {
                 tracing::warn!(source = %at, provider, class = fault.class.as_str(), %fault, took_s = took, "no token");
-                fault.class.as_str()
             }
-        };
-        self.tallies.results.get_or_create(&vec![("provider", provider), ("result", result)]).inc();
-        self.tallies.durations.get_or_create(&vec![("provider", provider)]).observe(took);
+        }
         Event::Fact(Fact::Exchanged(key, answer))
     }
 }
@@ -118,4 +139,26 @@ fn refusal(namespace: &str, name: &str, fault: &Fault) -> ExchangeFault {
         _ => None,
     };
     ExchangeFault { class, code: fault.detail.clone(), advice, retry_after }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_counts_as_what_it_is_and_every_one_takes_its_time() {
+        let mut tally = Tally::default();
+        let fault =
+            |class| ExchangeFault { class, code: "X".into(), advice: String::new(), retry_after: None };
+        let faults = [
+            ExchangeFaultClass::Denied,
+            ExchangeFaultClass::Throttled,
+            ExchangeFaultClass::Unreachable,
+            ExchangeFaultClass::Nonsense,
+        ];
+        let answers = faults.map(|class| Err(fault(class))).into_iter().chain([Ok(()), Ok(())]);
+        answers.for_each(|answer| tally.count(&answer, Duration::from_secs(2)));
+        assert_eq!((tally.success, tally.throttled, tally.error), (2, 1, 3));
+        assert_eq!((tally.took.count(), tally.took.seconds()), (6, 12.0));
+    }
 }

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use imps_cluster::remit::Remit;
 use imps_core::controller::{Controller, Counters};
+use imps_core::queue::Labour;
 use imps_core::reason::FaultClass;
-use imps_core::standing::{Standing, Truth};
+use imps_core::standing::{Life, Outline, Truth};
 use imps_core::world::{Stream, Tally};
 use tokio::sync::{mpsc, oneshot};
 
@@ -46,8 +47,13 @@ pub(crate) struct View {
     /// Only the leader knows how they stand.
     pub(crate) grants: Vec<GrantView>,
     pub(crate) counters: Counters,
+    /// How many namespaces wait for a plan, paused ones included.
     pub(crate) queue_depth: usize,
-    pub(crate) in_flight: usize,
+    /// How many of them wait for nothing but their turn.
+    pub(crate) waiting: usize,
+    /// For how long each plan that is being carried out has been that.
+    pub(crate) flights: Vec<Duration>,
+    pub(crate) labour: Labour,
     pub(crate) namespaces: usize,
     pub(crate) pods: usize,
     /// Streams that do not come, by resource and by whether a right is missing.
@@ -63,6 +69,7 @@ pub(crate) struct View {
 pub(crate) struct GrantView {
     pub(crate) name: String,
     pub(crate) ready: Truth,
+    pub(crate) suspended: bool,
     pub(crate) tally: Tally,
     pub(crate) sources: Vec<SourceView>,
 }
@@ -72,8 +79,8 @@ pub(crate) struct SourceView {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) state: &'static str,
-    /// When its token stops working, in seconds since 1970.
-    pub(crate) expires: Option<i64>,
+    /// The life of its token; none when it gives none.
+    pub(crate) life: Option<Life>,
 }
 
 impl Window {
@@ -129,21 +136,25 @@ impl Window {
 }
 
 impl View {
+    /// What it costs to make one does not grow with the number of namespaces, but for those of `--namespaces`, which
+    /// have streams of their own.
     pub(crate) fn of(controller: &Controller, exchanges: Tallies, seat: Option<&Seat>) -> Self {
+        let now = Instant::now();
         let world = controller.world();
         let leads = controller.leads();
         let grants = world.rooms().filter(|_| leads).map(|room| {
-            let standing = Standing::of(world, room);
-            let sources = standing.sources.iter().map(|source| SourceView {
+            let outline = Outline::of(world, room);
+            let sources = outline.sources.iter().map(|source| SourceView {
                 namespace: source.at.namespace.to_string(),
                 name: source.at.name.to_string(),
                 state: source.state(),
-                expires: source.token.as_ref().and_then(|token| token.expires),
+                life: Life::of(world, &source.at),
             });
             GrantView {
                 name: room.identity().name.to_string(),
-                ready: standing.ready.truth,
-                tally: standing.tally,
+                ready: outline.ready,
+                suspended: room.grant().is_some_and(|grant| grant.suspended),
+                tally: room.tally(),
                 sources: sources.collect(),
             }
         });
@@ -159,14 +170,17 @@ impl View {
             let reason = if fault.class == FaultClass::Forbidden { "AccessDenied" } else { "ApiUnavailable" };
             *broken.entry((resource, reason)).or_insert(0) += 1;
         }
+        let queue = controller.queue();
         Self {
             leads: seat.map(|seat| (seat.lease.clone(), leads)),
             grants: grants.collect(),
             counters: controller.counters(),
             // Whatever a standby would look at waits for nobody.
-            queue_depth: if leads { controller.queue().depth() } else { 0 },
-            in_flight: controller.queue().in_flight(),
-            namespaces: world.namespaces().count(),
+            queue_depth: if leads { queue.depth() } else { 0 },
+            waiting: if leads { queue.waiting() } else { 0 },
+            flights: queue.flights().map(|since| now.saturating_duration_since(since)).collect(),
+            labour: queue.labour().clone(),
+            namespaces: world.namespaces().len(),
             pods: world.pods(),
             broken,
             identities: world.exchanges().len(),

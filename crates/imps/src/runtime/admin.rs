@@ -10,7 +10,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::metrics;
+use super::metrics::Metrics;
 use crate::controller::window::Window;
 
 /// The server while it runs.
@@ -29,7 +29,7 @@ pub(crate) struct ListenError {
 }
 
 /// Starts to serve `/livez`, `/readyz` and `/metrics`. An address without a host means all of them, as in Go.
-pub(crate) async fn serve(address: &str, window: Window) -> Result<Admin, ListenError> {
+pub(crate) async fn serve(address: &str, window: Window, metrics: Metrics) -> Result<Admin, ListenError> {
     let fail = |source| ListenError { address: address.to_owned(), source };
     let listener = match address.strip_prefix(':') {
         // A machine without IPv6 has no [::].
@@ -45,8 +45,9 @@ pub(crate) async fn serve(address: &str, window: Window) -> Result<Admin, Listen
         .route("/livez", get(live))
         .route("/healthz", get(live))
         .route("/readyz", get(ready))
+        .with_state(window.clone())
         .route("/metrics", get(scrape))
-        .with_state(window);
+        .with_state((window, metrics));
     let task = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
             tracing::error!(%error, "probes and metrics are no longer served");
@@ -88,10 +89,10 @@ async fn ready(State(window): State<Window>) -> impl IntoResponse {
     }
 }
 
-async fn scrape(State(window): State<Window>) -> impl IntoResponse {
+async fn scrape(State((window, metrics)): State<(Window, Metrics)>) -> impl IntoResponse {
     let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
     match window.look().await {
-        Some(view) => (StatusCode::OK, kind, metrics::render(&view)),
+        Some(view) => (StatusCode::OK, kind, metrics.render(&view)),
         None => (StatusCode::SERVICE_UNAVAILABLE, kind, String::new()),
     }
 }

@@ -214,6 +214,7 @@ env:
         "arguments",
         r#"
 leaderElection: {enabled: false}
+metrics: {controllerRuntimeCompat: false}
 controller: {resyncInterval: 0, missingSourceGrace: 60, extraArgs: ["--log.format=json"]}
 log: {level: panic, format: json}
 livenessProbe: {initialDelaySeconds: 5}

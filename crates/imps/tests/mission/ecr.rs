@@ -11,6 +11,8 @@ mod keyless;
 mod renewal;
 mod restart;
 mod rotation;
+#[cfg(feature = "otel")]
+mod traces;
 
 use std::time::Duration;
 

@@ -88,6 +88,30 @@ async fn probes_metrics_and_logs_are_what_machines_expect() {
         assert!(page.lines().any(|found| found == line), "{line} is not in {page}");
     }
     assert!(!page.contains(&shop), "no series for a namespace");
+    for (start, least) in [
+        ("imps_build_info{version=\"", 1.0),
+        (r#"controller_runtime_reconcile_total{controller="imagepullsecret",result="success"}"#, 1.0),
+        (r#"controller_runtime_reconcile_time_seconds_count{controller="imagepullsecret"}"#, 1.0),
+        (r#"controller_runtime_max_concurrent_reconciles{controller="imagepullsecret"}"#, 1.0),
+        (r#"workqueue_adds_total{name="imagepullsecret",controller="imagepullsecret"}"#, 1.0),
+        (
+            r#"workqueue_queue_duration_seconds_count{name="imagepullsecret",controller="imagepullsecret"}"#,
+            1.0,
+        ),
+        (r#"rest_client_requests_total{code="200",method="GET",host="127.0.0.1:"#, 3.0),
+        (r#"rest_client_requests_total{code="201",method="PATCH",host="127.0.0.1:"#, 1.0),
+        ("process_cpu_seconds_total ", 0.001),
+        ("process_resident_memory_bytes ", 1e6),
+        ("process_open_fds ", 5.0),
+        ("process_start_time_seconds ", 1.7e9),
+    ] {
+        let value = metric(&solo, start).await;
+        assert!(value >= least, "{start} is {value}");
+    }
+    // As many plans were done as were begun, and as many turns ended as waits.
+    let one = |name: &str| format!(r#"{name}{{name="imagepullsecret",controller="imagepullsecret"}}"#);
+    assert_eq!(metric(&solo, &one("workqueue_depth")).await, 0.0);
+    assert_eq!(metric(&solo, &one("workqueue_unfinished_work_seconds")).await, 0.0);
 
     let log = solo.operator.log();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -123,6 +147,78 @@ async fn the_log_level_is_taken_from_the_environment_and_nonsense_is_refused() {
         assert!(output.status.success(), "{level}: {}", output.status);
         assert_eq!(output.stdout.is_empty(), silent, "{level}: {}", String::from_utf8_lossy(&output.stdout));
     }
+}
+
+#[tokio::test]
+async fn series_of_controller_runtime_are_left_out_where_nobody_wants_them() {
+    let Some(solo) = Solo::open(&["--metrics-controller-runtime-compat=false"]).await else { return };
+    let (_, page) = solo.operator.get("/metrics").await.unwrap();
+    let foreign = |line: &&str| {
+        ["controller_runtime_", "workqueue_", "rest_client_", "process_"]
+            .iter()
+            .any(|name| line.contains(name))
+    };
+    assert_eq!(page.lines().find(foreign), None);
+    assert!(page.contains("imps_build_info{"), "{page}");
+}
+
+#[tokio::test]
+async fn the_log_level_rises_by_a_command_and_falls_back_and_no_credential_is_heard_meanwhile() {
+    let Some(solo) = Solo::open(&[]).await else { return };
+    let scene = &solo.scene;
+    let pid = solo.operator.pid().unwrap().to_string();
+    let change = |what: &str, level: &str| {
+        let (what, level, pid) = (what.to_owned(), format!("\"log_level\":\"{level}\""), pid.clone());
+        let operator = &solo.operator;
+        async move {
+            let before = operator.log().len();
+            let output = Command::new(binary()).args(["log-level", &what, "--pid", &pid]).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            eventually(&format!("{what} is obeyed"), async || {
+                let since = operator.log()[before..].to_owned();
+                if since.contains(&level) { Ok(()) } else { Err(since) }
+            })
+            .await;
+            operator.log().len()
+        }
+    };
+    change("raise", "debug").await;
+    let loud = change("raise", "trace").await;
+    let canary = super::canary::canary("loud");
+    scene.source("hub", &[("reg.example", ("robot", canary.as_str()))]).await;
+    let shop = scene.namespace("shop", json!({})).await;
+    let grant = scene.grant("g", &["hub"], json!({"namespaces": {"names": [&shop]}})).await;
+    scene.ready_in(&grant, &[&shop]).await;
+    // What cannot be decoded is what kube's client would print whole.
+    let data: &[(&str, &[u8])] = &[("key", canary.as_bytes())];
+    scene.put_secret(&scene.home, "opaque", "Opaque", data, json!({})).await;
+    scene
+        .edit_grant(
+            &grant,
+            json!({"registry": {"credentials": [{"name": "opaque", "namespace": scene.home}]}}),
+        )
+        .await;
+    scene.status(&grant, "not a source", |status| status["sources"][0]["state"] == "Failing").await;
+    let said = solo.operator.log()[loud..].to_owned();
+    assert!(said.contains("\"level\":\"DEBUG\""), "{said}");
+    let places = [("the log".to_owned(), said)];
+    assert_eq!(super::canary::find(&[canary], &places), [] as [String; 0]);
+
+    // At its start the level was info, at which the change is told, and after that no detail is.
+    let quiet = change("reset", "info").await;
+    scene.namespace("late", json!({})).await;
+    scene
+        .edit_grant(&grant, json!({"registry": {"credentials": [{"name": "hub", "namespace": scene.home}]}}))
+        .await;
+    scene.ready_in(&grant, &[&shop]).await;
+    let said = solo.operator.log()[quiet..].to_owned();
+    assert!(said.contains("\"level\":\"INFO\"") && !said.contains("\"level\":\"DEBUG\""), "{said}");
+
+    // It would end a program that does not expect it.
+    let own = std::process::id().to_string();
+    let refused = Command::new(binary()).args(["log-level", "raise", "--pid", &own]).output().unwrap();
+    let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && complaint.contains("--pid"), "{complaint}");
 }
 
 #[tokio::test]

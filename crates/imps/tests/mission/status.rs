@@ -229,6 +229,13 @@ async fn while_suspended_nothing_is_written_and_nothing_is_taken_away() {
         |status: &Value| condition(status, "Ready").is_some_and(|ready| ready["reason"] == "Suspended");
     scene.status(&grant, "suspended", suspended).await;
     assert_eq!(kstatus(&scene.read_grant(&grant).await), Kstatus::InProgress);
+    let page = scene.metrics().await;
+    for line in [
+        format!(r#"imps_imagepullsecret_suspended{{name="{grant}"}} 1"#),
+        format!(r#"imps_imagepullsecret_ready{{name="{grant}",status="Unknown"}} 1"#),
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} is not in {page}");
+    }
 
     scene.source("hub", &[("reg.example", NEXT)]).await;
     scene.tag_namespace(&shop, json!({"labels": {"team": null}})).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use imps_cluster::client::{Access, connect};
 use imps_cluster::snapshot::{Kind, Unseen, Which, get, list};
+use imps_cluster::traffic::Traffic;
 use imps_core::name::SecretRef;
 use kube::Client;
 use serde_json::Value;
@@ -26,7 +27,8 @@ pub(super) fn at_cluster(
         .map_err(|_| "a TLS provider is already installed")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let client = connect(&Access { kubeconfig: access.kubeconfig, context: access.context }).await?;
+        let access = Access { kubeconfig: access.kubeconfig, context: access.context };
+        let client = connect(&access, &Traffic::default()).await?;
         Ok(look(client).await?)
     })
 }

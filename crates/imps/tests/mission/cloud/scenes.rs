@@ -54,7 +54,7 @@ pub(crate) async fn one_request_fills_all_namespaces<C: Cloud>(cloud: &C, life: 
     assert!((life - SLACK_SECONDS..=life + 1).contains(&expiry), "expires in {expiry} s");
     let page = scene.metrics().await;
     let provider = C::PROVIDER;
-    let start = format!(r#"imps_source_refreshes_total{{provider="{provider}",result="success"}}"#);
+    let start = format!(r#"imps_credential_refresh_total{{provider="{provider}",result="success"}}"#);
     assert!(metric(&page, &start).is_some_and(|value| value >= 1.0), "{page}");
 }
 

@@ -78,19 +78,24 @@ async fn one_request_fills_all_namespaces_of_all_grants_with_one_write_each() {
     let labels = |source: &str| {
         format!(r#"{{name="{grant}",source_namespace="{}",source_name="{source}""#, scene.home)
     };
-    let sample = |source: &str| {
-        let start = format!("imps_source_expiry_timestamp_seconds{}}}", labels(source));
-        metric(&page, &start)
+    let time = |what: &str, source: &str| {
+        metric(&page, &format!("imps_credential_{what}_timestamp_seconds{},provider=", labels(source)))
     };
-    let expires: jiff::Timestamp = source["expiresAt"].as_str().unwrap().parse().unwrap();
-    let told = sample("hub").unwrap();
-    let seconds = expires.as_second() as f64;
-    assert!((told - seconds).abs() <= 1.0, "{told}, and the status says {seconds}");
-    assert_eq!(sample("static"), None, "what does not expire has no expiry");
+    for (what, field) in [("expiration", "expiresAt"), ("renewal", "nextRefresh")] {
+        let in_status: jiff::Timestamp = source[field].as_str().unwrap().parse().unwrap();
+        let (told, seconds) = (time(what, "hub").unwrap(), in_status.as_second() as f64);
+        assert!((told - seconds).abs() <= 1.0, "{what}: {told}, and the status says {seconds}");
+    }
+    let lived = time("expiration", "hub").unwrap() - time("issued", "hub").unwrap();
+    assert!((lived - LIFE.as_secs_f64()).abs() <= 2.0, "it lives for {lived} s");
+    assert_eq!(time("last_error", "hub"), None, "nothing failed");
+    for what in ["expiration", "renewal", "issued", "last_error"] {
+        assert_eq!(time(what, "static"), None, "what does not expire has no {what}");
+    }
     for start in [
-        r#"imps_source_refreshes_total{provider="ecr",result="success"}"#,
-        r#"imps_source_refresh_duration_seconds_count{provider="ecr"}"#,
-        r#"imps_source_refresh_duration_seconds_bucket{le="30.0""#,
+        r#"imps_credential_refresh_total{provider="ecr",result="success"}"#,
+        r#"imps_credential_refresh_duration_seconds_count{provider="ecr"}"#,
+        r#"imps_credential_refresh_duration_seconds_bucket{le="30.0""#,
         "imps_exchanged_identities",
     ] {
         let value = metric(&page, start).unwrap_or_else(|| panic!("no {start} in {page}"));
@@ -151,7 +156,6 @@ async fn the_public_gallery_is_a_source_too() {
     );
     assert!(seconds_until(&source_of(&status, "gallery")["expiresAt"]) > 0);
     let page = scene.metrics().await;
-    assert!(
-        metric(&page, r#"imps_source_refreshes_total{provider="ecr-public",result="success"}"#).is_some()
-    );
+    let refreshes = metric(&page, r#"imps_credential_refresh_total{provider="ecr-public",result="success"}"#);
+    assert!(refreshes.is_some_and(|count| count >= 1.0), "{page}");
 }

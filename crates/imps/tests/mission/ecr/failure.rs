@@ -305,7 +305,10 @@ async fn an_endpoint_that_hangs_delays_nobody_but_who_has_nothing_yet() {
     .await;
     assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
     let sample = |grant: &str| {
-        format!(r#"imps_source_expiry_timestamp_seconds{{name="{grant}",source_namespace="{}""#, scene.home)
+        format!(
+            r#"imps_credential_expiration_timestamp_seconds{{name="{grant}",source_namespace="{}""#,
+            scene.home
+        )
     };
     let page = scene.metrics().await;
     assert_eq!(metric(&page, &sample(&late)), None, "no expiry before the first token");

@@ -76,8 +76,10 @@ async fn in_an_outage_the_expired_entry_alone_goes_and_it_comes_back_by_itself()
     let shop = scene.namespace("shop", json!({})).await;
     let grant = scene.grant("g", &["hub", "static"], names(&[&shop])).await;
     scene.ready_in(&grant, &[&shop]).await;
-    let sample =
-        format!(r#"imps_source_expiry_timestamp_seconds{{name="{grant}",source_namespace="{}""#, scene.home);
+    let sample = format!(
+        r#"imps_credential_expiration_timestamp_seconds{{name="{grant}",source_namespace="{}""#,
+        scene.home
+    );
     assert!(metric(&scene.metrics().await, &sample).is_some());
     cloud.wire.set(Mode::Refuse);
     let last = cloud.issued_to(&user.arn).await.pop().unwrap();
@@ -96,6 +98,8 @@ async fn in_an_outage_the_expired_entry_alone_goes_and_it_comes_back_by_itself()
     assert!(SystemTime::now() >= last.expires, "not before it ends");
     assert_eq!((left.uid(), registries(&left).len()), (held.uid(), 1));
     scene.has_login(&shop, &format!("{STATIC}/app"), ROBOT).await;
+    let told_error = sample.replace("expiration", "last_error");
+    assert!(metric(&scene.metrics().await, &told_error).is_some(), "when it failed");
     let status = scene
         .status(&grant, "expired", |status| {
             stands(status, "hub", "Expired", "SourceExpired", "no connection")
