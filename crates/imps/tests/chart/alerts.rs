@@ -69,7 +69,7 @@ fn each_alert_says_how_bad_it_is_what_it_is_and_where_more_is() {
     for rule in &rules {
         let name = rule["alert"].as_str().unwrap();
         let severity = rule["labels"]["severity"].as_str().unwrap();
-        assert!(["critical", "warning", "info"].contains(&severity), "{name}: {severity}");
+        assert!(["critical", "warning"].contains(&severity), "{name}: {severity}");
         let annotations = &rule["annotations"];
         assert_eq!(annotations["runbook_url"], format!("docs/runbooks/{name}.md"));
         for key in ["summary", "description"] {
