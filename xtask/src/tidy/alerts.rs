@@ -146,7 +146,8 @@ fn is_known(name: &str, known: &BTreeSet<&str>) -> bool {
 
 /// The names of series that stand in backticks, without their labels.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
-    text.split('`').skip(1).step_by(2).flat_map(|quoted| named(quoted).take(1))
+    let quoted = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    quoted.flat_map(|words| named(words).take(1))
 }
 
 /// The names of series in a text; one that ends in `_` stands for many.

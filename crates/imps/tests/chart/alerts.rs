@@ -99,6 +99,7 @@ fn rules_are_good_as_they_are_and_as_they_are_rendered() {
 fn the_release_that_may_be_gone_is_named_as_its_monitor_names_it() {
     let refresher =
         "refresher: {enabled: true, sources: [{namespace: a, name: b}], target: {namespace: a, name: c}}";
+    let two = format!("podMonitor: {{enabled: true}}, {refresher}");
     let at = |job: &str| format!(r#"absent(imps_build_info{{namespace="imps-system", job="{job}"}})"#);
     let both = format!(
         "{} or {}",
@@ -108,7 +109,7 @@ fn the_release_that_may_be_gone_is_named_as_its_monitor_names_it() {
     for (values, expected) in [
         ("serviceMonitor: {enabled: true}", at(NAME)),
         ("podMonitor: {enabled: true}", at(&format!("imps-system/{NAME}"))),
-        (&format!("podMonitor: {{enabled: true}}, {refresher}"), both),
+        (two.as_str(), both),
         // Nothing of ours scrapes the refresher then.
         (refresher, at(NAME)),
     ] {
