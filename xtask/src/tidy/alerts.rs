@@ -140,8 +140,8 @@ fn series(tree: &Tree, findings: &mut Vec<Finding>) {
 }
 
 fn is_known(name: &str, known: &BTreeSet<&str>) -> bool {
-    let of_histogram = |ending: &&str| name.strip_suffix(*ending).is_some_and(|base| known.contains(base));
-    known.contains(name) || HISTOGRAM.iter().any(|ending| of_histogram(&ending))
+    let of_histogram = |ending: &str| name.strip_suffix(ending).is_some_and(|base| known.contains(base));
+    known.contains(name) || HISTOGRAM.into_iter().any(of_histogram)
 }
 
 /// The names of series that stand in backticks, without their labels.
