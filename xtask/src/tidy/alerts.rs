@@ -95,7 +95,7 @@ fn pages(tree: &Tree, alerts: &BTreeMap<String, &Source>, findings: &mut Vec<Fin
     }
 }
 
-/// Each alert has a case in which it fires and one in which it does not, and no case is about an alert that is not there.
+/// Each alert has a case in which it fires and one in which it does not, and each case is about an alert.
 fn cases(tree: &Tree, alerts: &BTreeMap<String, &Source>, findings: &mut Vec<Finding>) -> Result<()> {
     let (mut firing, mut silent) = (BTreeSet::new(), BTreeSet::new());
     for source in files(tree, CASES, ".yaml") {

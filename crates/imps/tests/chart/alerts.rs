@@ -132,7 +132,10 @@ fn a_release_that_is_gone_is_missed_although_another_one_answers() {
     }
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("rules.yaml"), json!({ "groups": groups }).to_string()).unwrap();
-    let series = |namespace: &str, values: &str| json!({"series": format!(r#"imps_build_info{{namespace="{namespace}", job="{NAME}"}}"#), "values": values});
+    let series = |namespace: &str, values: &str| {
+        let name = format!(r#"imps_build_info{{namespace="{namespace}", job="{NAME}"}}"#);
+        json!({"series": name, "values": values})
+    };
     let annotations = json!({
         "summary": format!("No imps answers as {NAME}"),
         "description": alert(&groups, "ImpsDown").unwrap()["annotations"]["description"],
