@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 use imps_testbed::cloud::environment;
-use imps_testbed::{clock, lua, node, registry};
+use imps_testbed::{clock, lua, node, promtool, registry};
 
 use crate::workspace::output_of;
 
@@ -36,6 +36,7 @@ fn missing() -> Vec<&'static str> {
         environment::missing_packages(),
         clock::missing_packages(),
         lua::missing_packages(),
+        promtool::missing_packages(),
     ]
     .concat();
     if node::permitted().is_ok() {

@@ -1,7 +1,8 @@
 //! `cargo xtask tidy`: the house rules that no other tool knows, as fast checks over the files of the tree.
 //!
 //! A rule is a function from the files to findings. The rules about text are in [`text`], the ones about how
-//! modules hang together in [`modules`], the walls between crates in [`walls`].
+//! modules hang together in [`modules`], the walls between crates in [`walls`], the ones about what people on call
+//! see in [`alerts`].
 
 use std::fmt;
 use std::fs;
@@ -12,6 +13,7 @@ use clap::Args;
 
 use crate::workspace::{output_of, root};
 
+mod alerts;
 mod modules;
 mod text;
 mod walls;
@@ -27,6 +29,7 @@ impl Tidy {
         let mut findings = text::check(&tree);
         findings.extend(modules::check(&tree));
         findings.extend(walls::check(&tree)?);
+        findings.extend(alerts::check(&tree)?);
         findings.sort();
         if findings.is_empty() {
             return Ok(());

@@ -60,6 +60,21 @@ key may be missing.
 {{ include "imagepullsecrets.fullname" . }}-refresher
 {{- end -}}
 
+{{/*
+Values of the label `job` that metrics of the release have: the Prometheus operator takes the name of the Service from a
+ServiceMonitor, and from a PodMonitor its own.
+*/}}
+{{- define "imagepullsecrets.jobs" -}}
+{{- $namespace := include "imagepullsecrets.namespace" . }}
+{{- $controller := include "imagepullsecrets.controller" . }}
+{{- $given := ternary (printf "%s/%s" $namespace $controller) $controller .Values.podMonitor.enabled }}
+{{- $jobs := list (.Values.prometheusRule.job | default $given) }}
+{{- if and .Values.refresher.enabled (or .Values.serviceMonitor.enabled .Values.podMonitor.enabled) }}
+{{- $jobs = append $jobs (printf "%s/%s" $namespace (include "imagepullsecrets.refresher" .)) }}
+{{- end }}
+{{- $jobs | toJson }}
+{{- end -}}
+
 {{- define "imagepullsecrets.namespace" -}}
 {{ .Values.namespaceOverride | default .Release.Namespace }}
 {{- end -}}

@@ -37,6 +37,7 @@ pub mod operator;
 pub mod plane;
 pub mod plane_build;
 mod ports;
+pub mod promtool;
 pub mod registry;
 pub mod skip;
 pub mod wire;

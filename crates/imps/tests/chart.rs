@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where its ground does")]
 
 mod chart {
+    pub(crate) mod alerts;
     pub(crate) mod cluster;
+    pub(crate) mod dashboard;
     pub(crate) mod dry_run;
     pub(crate) mod gitops;
     pub(crate) mod ground;

@@ -124,6 +124,10 @@ serviceAccount:
 serviceMonitor: {enabled: true, labels: {release: prometheus}, relabelings: [{action: labeldrop, regex: pod}]}
 prometheusRule:
   enabled: true
+  labels: {release: prometheus}
+  disabled: [ImpsSuspendedForLong]
+  runbookUrl: https://wiki.example/imps
+  job: imps
   additionalGroups: [{name: ours, rules: [{alert: Ours, expr: vector(1)}]}]
 grafanaDashboard: {enabled: true, annotations: {grafana_folder: imps}}
 "#,
