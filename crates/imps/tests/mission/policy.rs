@@ -325,6 +325,12 @@ async fn secrets_of_others(scene: &Scene, hand: &Hand, deeds: &mut Deeds) {
     deeds.note("making it anew", &hand.applies(own, json!({})).await, "none");
 }
 
+/// An owner that would take the object along when it goes.
+fn an_owner() -> Value {
+    let owner = json!({"apiVersion": "v1", "kind": "Namespace", "name": "default", "uid": "u"});
+    json!({"metadata": {"ownerReferences": [owner]}})
+}
+
 async fn accounts_of_others(scene: &Scene, hand: &Hand, life: &Life, deeds: &mut Deeds) {
     let robot = life.robot.as_str();
     let names = |names: &[&str]| {
@@ -350,6 +356,7 @@ async fn accounts_of_others(scene: &Scene, hand: &Hand, life: &Life, deeds: &mut
         ("a label", json!({"metadata": {"labels": {"a": "c"}}})),
         ("an annotation", json!({"metadata": {"annotations": {"a": null}}})),
         ("a finalizer", json!({"metadata": {"finalizers": null}})),
+        ("an owner", an_owner()),
         ("somebody's name taken out", names(&[own])),
         ("all taken out", json!({"imagePullSecrets": null})),
         ("somebody's name put in", names(&["theirs", own, "elsewhere"])),
@@ -379,6 +386,7 @@ async fn objects_of_others(scene: &Scene, hand: &Hand, object: DynamicObject, de
         ("another target", json!({"spec": {"target": {"secret": {"name": "other"}}}})),
         ("a label", json!({"metadata": {"labels": {"a": "b"}}})),
         ("an annotation", json!({"metadata": {"annotations": {"a": "b"}}})),
+        ("an owner", an_owner()),
         ("somebody's finalizer taken off", finalizers(&[keys::ACCOUNTS_FINALIZER])),
     ];
     for (what, change) in &refused {
@@ -533,6 +541,17 @@ async fn an_author_hands_on_only_sources_that_they_may_read() {
     let distinct: BTreeSet<&str> = sources.iter().copied().collect();
     assert_eq!(distinct.len(), SOURCES_MAX + 1);
     grants.delete(&scene.name("many"), &DeleteParams::default()).await.unwrap();
+    let all_but_last = json!([{
+        "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": sources[..SOURCES_MAX - 1],
+    }]);
+    give_to(scene, &account, Some(&scene.home), all_but_last).await;
+    eventually("the last one counts as the first one does", async || {
+        match refused_by(grants.create(&dry, &object("many", &sources[..SOURCES_MAX])).await).as_str() {
+            "authors" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
