@@ -1,7 +1,7 @@
 //! `cargo xtask tidy`: the house rules that no other tool knows, as fast checks over the files of the tree.
 //!
 //! A rule is a function from the files to findings. The rules about text are in [`text`], the ones about how
-//! modules hang together in [`modules`], the walls between crates in [`walls`].
+//! modules hang together in [`modules`], the walls between crates in [`walls`], the ones about CI in [`workflows`].
 
 use std::fmt;
 use std::fs;
@@ -15,6 +15,7 @@ use crate::workspace::{output_of, root};
 mod modules;
 mod text;
 mod walls;
+mod workflows;
 
 /// Check the house rules: walls between crates, names, words, layout.
 #[derive(Args)]
@@ -27,6 +28,7 @@ impl Tidy {
         let mut findings = text::check(&tree);
         findings.extend(modules::check(&tree));
         findings.extend(walls::check(&tree)?);
+        findings.extend(workflows::check(&tree));
         findings.sort();
         if findings.is_empty() {
             return Ok(());
