@@ -26,8 +26,14 @@ const AUTHORITIES: &str = "ca-certificates";
 /// Where TLS looks for them.
 const BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
 
-/// So that a pod's /etc/hosts wins over DNS.
-const NAME_SERVICES: (&str, &str) = ("etc/nsswitch.conf", "hosts: files dns\n");
+/// Files that are written here.
+const WRITTEN: [(&str, &str); 3] = [
+    // So that a pod's /etc/hosts wins over DNS.
+    ("etc/nsswitch.conf", "hosts: files dns\n"),
+    // The kubelet names the image's user to containerd, but not its group: that is looked up here, else it is root's.
+    ("etc/passwd", "imps:x:65532:65532:imps:/:/sbin/nologin\n"),
+    ("etc/group", "imps:x:65532:\n"),
+];
 
 /// Our own licence.
 const LICENCE: &str = include_str!("../../../../LICENSE");
@@ -64,7 +70,9 @@ pub(super) fn fill(root: &Path, program: &Path) -> Result<Vec<Package>> {
     }
     put(root, Path::new("licenses/imps"), LICENCE.as_bytes(), 0o644)?;
     put(root, Path::new("etc/os-release"), &read(Path::new("/etc/os-release"))?, 0o644)?;
-    put(root, Path::new(NAME_SERVICES.0), NAME_SERVICES.1.as_bytes(), 0o644)?;
+    for (path, text) in WRITTEN {
+        put(root, Path::new(path), text.as_bytes(), 0o644)?;
+    }
     Ok(packages.into_iter().collect())
 }
 
