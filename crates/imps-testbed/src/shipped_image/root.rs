@@ -23,6 +23,9 @@ const LIBRARIES: [&str; 3] = ["libc.so.6", "libgcc_s.so.1", "libm.so.6"];
 /// The package of the authorities that TLS trusts. Not the machine's own bundle, to which others may have been added.
 const AUTHORITIES: &str = "ca-certificates";
 
+/// Where that package has them. Elsewhere it has an example of one, which nobody should trust.
+const AUTHORITIES_FOLDER: &str = "/usr/share/ca-certificates";
+
 /// Where TLS looks for them.
 const BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
 
@@ -55,7 +58,7 @@ pub(super) fn fill(root: &Path, program: &Path) -> Result<Vec<Package>> {
     }
     let authorities = Package::named(AUTHORITIES)?;
     let mut certificates = authorities.files()?;
-    certificates.retain(|path| path.extension().is_some_and(|extension| extension == "crt"));
+    certificates.retain(|path| path.starts_with(AUTHORITIES_FOLDER));
     certificates.sort();
     ensure!(!certificates.is_empty(), "the package {AUTHORITIES} has no certificates");
     let bundle = certificates.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?.concat();
