@@ -11,12 +11,17 @@ mod cloud;
 mod codegen;
 mod console;
 mod demo;
+mod dist;
 mod helm;
+mod image;
 mod interrupt;
 mod lookout;
+mod origin;
 mod packages;
 mod plane;
 mod product;
+mod publish;
+mod sbom;
 mod sheet;
 mod test;
 mod tidy;
@@ -42,6 +47,9 @@ enum Command {
     Lint(check::Lint),
     Tidy(tidy::Tidy),
     Codegen(codegen::Codegen),
+    Image(image::Image),
+    Dist(dist::Dist),
+    Publish(publish::Publish),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +63,9 @@ fn main() -> ExitCode {
         Command::Lint(command) => command.run(),
         Command::Tidy(command) => command.run(),
         Command::Codegen(command) => command.run(),
+        Command::Image(command) => command.run(),
+        Command::Dist(command) => command.run(),
+        Command::Publish(command) => command.run(),
     };
     exit(done.map(|()| ExitCode::SUCCESS))
 }

@@ -1,11 +1,11 @@
-//! Debian packages that some tests need.
+//! Debian packages that some tests need, and the image.
 
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use imps_testbed::cloud::environment;
-use imps_testbed::{clock, lua, node, promtool, registry};
+use imps_testbed::{clock, lua, node, promtool, registry, shipped_image};
 
 use crate::workspace::output_of;
 
@@ -13,18 +13,27 @@ use crate::workspace::output_of;
 ///
 /// Safe is: Debian, as root, and no init system that would start a service of the package on its own address.
 pub(crate) fn provide() -> Result<()> {
-    let missing = missing();
-    if missing.is_empty() {
+    install(missing).context("tests are skipped")
+}
+
+/// The same for what builds the image and takes it to a registry.
+pub(crate) fn provide_for_image() -> Result<()> {
+    install(|| [shipped_image::missing_packages(), registry::missing_packages()].concat())
+}
+
+fn install(missing: impl Fn() -> Vec<&'static str>) -> Result<()> {
+    let found = missing();
+    if found.is_empty() {
         return Ok(());
     }
     if may_install() {
-        eprintln!("  installing {}", missing.join(", "));
+        eprintln!("  installing {}", found.join(", "));
         output_of(&mut apt_get(&["update", "-qq"]))?;
-        output_of(apt_get(&["install", "-qq", "--yes", "--no-install-recommends"]).args(&missing))?;
+        output_of(apt_get(&["install", "-qq", "--yes", "--no-install-recommends"]).args(&found))?;
     }
-    let missing = self::missing();
+    let missing = missing();
     if !missing.is_empty() {
-        bail!("missing, so tests are skipped: on Debian `apt-get install {}`", missing.join(" "));
+        bail!("missing: on Debian `apt-get install {}`", missing.join(" "));
     }
     Ok(())
 }
@@ -37,6 +46,7 @@ fn missing() -> Vec<&'static str> {
         clock::missing_packages(),
         lua::missing_packages(),
         promtool::missing_packages(),
+        shipped_image::missing_packages(),
     ]
     .concat();
     if node::permitted().is_ok() {

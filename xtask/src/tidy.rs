@@ -2,7 +2,7 @@
 //!
 //! A rule is a function from the files to findings. The rules about text are in [`text`], the ones about how
 //! modules hang together in [`modules`], the walls between crates in [`walls`], the ones about what people on call
-//! see in [`alerts`].
+//! see in [`alerts`], the ones about CI in [`workflows`].
 
 use std::fmt;
 use std::fs;
@@ -17,6 +17,7 @@ mod alerts;
 mod modules;
 mod text;
 mod walls;
+mod workflows;
 
 /// Check the house rules: walls between crates, names, words, layout.
 #[derive(Args)]
@@ -30,6 +31,7 @@ impl Tidy {
         findings.extend(modules::check(&tree));
         findings.extend(walls::check(&tree)?);
         findings.extend(alerts::check(&tree)?);
+        findings.extend(workflows::check(&tree));
         findings.sort();
         if findings.is_empty() {
             return Ok(());

@@ -14,8 +14,13 @@ pub(crate) fn root() -> PathBuf {
 
 /// The cargo that runs us, with its working folder at the root.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    cargo_in(&root(), arguments)
+}
+
+/// The same at the root of another tree.
+pub(crate) fn cargo_in(tree: &Path, arguments: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(arguments).current_dir(root());
+    cargo.args(arguments).current_dir(tree);
     // Cargo describes *this* package to us in variables; to a cargo that we start they would be somebody else's.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

@@ -14,6 +14,7 @@
 //! 2. `IMPS_TEST_PLANE=<folder>`: the control plane that `cargo xtask test` started for all test programs.
 //! 3. Otherwise one control plane is started for this process, and it ends with the process.
 
+pub mod archive;
 pub mod aws;
 pub mod azure;
 pub mod binaries;
@@ -39,7 +40,9 @@ pub mod plane_build;
 mod ports;
 pub mod promtool;
 pub mod registry;
+pub mod shipped_image;
 pub mod skip;
+mod tool;
 pub mod wire;
 
 pub use aws::Aws;

@@ -5,10 +5,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use kube::api::Api;
 use serde_json::json;
 
@@ -20,12 +20,15 @@ use crate::plane::Plane;
 use crate::ports::free_ports;
 use crate::registry::{self, Registry};
 use crate::skip::Missing;
+use crate::{archive, tool};
 
 mod crossing;
+mod network;
 pub mod pod;
 mod unshared;
 
 use crossing::Crossing;
+use network::Network;
 pub use unshared::{Output, Unshared};
 
 /// The name that the node registers.
@@ -47,13 +50,16 @@ pub struct Node {
     kubelet: Daemon,
     containerd: Daemon,
     _crossing: Crossing,
+    _network: Option<Network>,
     socket: PathBuf,
 }
 
 /// The Debian packages whose programs are missing on this machine.
 #[must_use]
 pub fn missing_packages() -> Vec<&'static str> {
-    registry::packages_without(&PROGRAMS)
+    let mut packages = registry::packages_without(&PROGRAMS);
+    packages.extend(network::missing_package());
+    packages
 }
 
 /// Whether this machine would let a node run, if its programs were there; what it does not let us do is named.
@@ -96,9 +102,20 @@ impl Node {
         Self::start_for(plane, &[]).await
     }
 
+    /// As [`start`](Self::start), and pods have a network of their own, in which they reach the API server by the
+    /// address that they are told.
+    pub async fn start_with_network(plane: &Plane) -> Result<Self> {
+        let network = Network::open(plane).await?;
+        Self::start_in(plane, &[], Some(network)).await
+    }
+
     /// As [`start`](Self::start), and these registries are reached by the names of their hosts. containerd is told of
     /// nothing but a proxy and whom to trust, so that all it does is what it does by itself.
     pub async fn start_for(plane: &Plane, registries: &[&Registry]) -> Result<Self> {
+        Self::start_in(plane, registries, None).await
+    }
+
+    async fn start_in(plane: &Plane, registries: &[&Registry], network: Option<Network>) -> Result<Self> {
         let cgroup = unshared::cgroup().context("a node runs in namespaces of its own only")?;
         let programs = NodeBinaries::find()?;
         // On the memory of these namespaces. Not removed: other file systems are mounted in it.
@@ -106,8 +123,11 @@ impl Node {
         fs::create_dir_all(&folder).context("cannot make the folder of the node")?;
         let socket = folder.join("containerd.sock");
         let configuration = folder.join("containerd.toml");
-        fs::write(&configuration, containerd_configuration(&folder, &socket))
-            .context("cannot configure containerd")?;
+        let mut text = containerd_configuration(&folder, &socket);
+        if let Some(network) = &network {
+            text.push_str(&network.configure(&folder)?);
+        }
+        fs::write(&configuration, text).context("cannot configure containerd")?;
         let arguments = vec!["--config".into(), configuration.into()];
         let crossing = Crossing::open(registries, &folder).await?;
         let containerd = Daemon::new("containerd", Path::new("containerd"), &folder, arguments)
@@ -130,7 +150,7 @@ impl Node {
             unshared::ADDRESS.into(),
         ];
         let kubelet = Daemon::new("kubelet", &programs.kubelet, &folder, arguments);
-        let node = Self { kubelet, containerd, _crossing: crossing, socket };
+        let node = Self { kubelet, containerd, _crossing: crossing, _network: network, socket };
         node.run(plane, &folder, &programs.idle).await?;
         Ok(node)
     }
@@ -147,16 +167,21 @@ impl Node {
     }
 
     fn import_pause(&self, folder: &Path, idle: &Path) -> Result<()> {
-        let (layout, archive) = (folder.join("pause"), folder.join("pause.tar"));
+        let (layout, file) = (folder.join("pause"), folder.join("pause.tar"));
         let program = fs::read(idle).with_context(|| format!("cannot read {}", idle.display()))?;
         image::write_layout(&layout, PAUSE, Content::Program(&program))?;
-        output_of(Command::new("tar").arg("-C").arg(&layout).arg("-cf").arg(&archive).arg("."))?;
+        archive::pack(&layout, &["."], 0, &file)?;
+        self.import(&file)
+    }
+
+    /// Gives the node an image from an archive; the kubelet finds it by the name that it has in there.
+    pub fn import(&self, archive: &Path) -> Result<()> {
         let archive = archive.display().to_string();
         self.ctr(&["--namespace", "k8s.io", "images", "import", "--snapshotter", "native", &archive])
     }
 
     fn ctr(&self, arguments: &[&str]) -> Result<()> {
-        output_of(Command::new("ctr").arg("--address").arg(&self.socket).args(arguments))
+        tool::run(Command::new("ctr").arg("--address").arg(&self.socket).args(arguments))
     }
 
     /// The process numbers of kubelet and containerd.
@@ -228,13 +253,6 @@ fn kubelet_configuration(folder: &Path, socket: &Path, cgroup: &str, port: u16, 
         "resolvConf": "",
     })
     .to_string()
-}
-
-fn output_of(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {program}"))?;
-    ensure!(output.status.success(), "{program} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(())
 }
 
 /// Tries it, because permissions do not tell: file systems are read-only in containers.

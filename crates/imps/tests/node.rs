@@ -5,6 +5,7 @@
 
 mod node {
     pub(crate) mod providers;
+    pub(crate) mod release;
     pub(crate) mod stage;
     pub(crate) mod waiting;
 }

@@ -87,6 +87,15 @@ impl Unshared {
 
     /// Runs this program inside, with these arguments.
     pub fn start(arguments: &[OsString], output: Output) -> Result<Self> {
+        Self::start_in(arguments, output, &[])
+    }
+
+    /// As [`start`](Self::start), with these variables in its environment.
+    pub fn start_in(
+        arguments: &[OsString],
+        output: Output,
+        environment: &[(OsString, OsString)],
+    ) -> Result<Self> {
         ensure!(!Self::is_inside(), "this process is inside already");
         let program = std::env::current_exe().context("this program has no path")?;
         let folder = std::env::current_dir().context("there is no current folder")?;
@@ -98,6 +107,7 @@ impl Unshared {
         all.extend([folder.into(), cgroup.into(), ADDRESS.into(), program.into()]);
         all.extend_from_slice(arguments);
         let daemon = Daemon::new("unshare", Path::new("unshare"), home.path(), all);
+        let daemon = daemon.in_environment(environment.to_vec());
         let daemon = if output == Output::Ours { daemon.aloud() } else { daemon };
         let unshared = Self { _janitor: Janitor::watch(home.path())?, daemon, _home: home };
         unshared.daemon.start()?;

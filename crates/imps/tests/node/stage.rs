@@ -1,5 +1,6 @@
 //! What a test with a node shares with another: the way into namespaces, the operator, and what is waited for there.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -28,12 +29,17 @@ pub(crate) const TARGET: &str = "pull";
 
 /// Plays the test that this is called in, in namespaces of its own: it is started again in there.
 pub(crate) async fn inside(play: impl Future<Output = ()>) {
+    inside_knowing(&[], play).await;
+}
+
+/// The same, with these variables in its environment.
+pub(crate) async fn inside_knowing(environment: &[(OsString, OsString)], play: impl Future<Output = ()>) {
     if Unshared::is_inside() {
         return play.await;
     }
     let name = std::thread::current().name().unwrap().to_owned();
     let arguments = [name.as_str(), "--exact", "--nocapture"].map(Into::into);
-    let inside = Unshared::start(&arguments, Output::Log).unwrap();
+    let inside = Unshared::start_in(&arguments, Output::Log, environment).unwrap();
     let status = inside.end().await.unwrap();
     let log = inside.log();
     // Marked, so that nobody takes the results inside for further results.
