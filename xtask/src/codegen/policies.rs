@@ -23,7 +23,7 @@ const SWITCHES: [(&str, &[&str]); 2] =
 const BEGIN: &str = r#"{{- /* Written by `cargo xtask codegen` from what `imps rbac --policies` prints, do not edit. */}}
 {{- include "imagepullsecrets.begin" . }}
 {{- $name := include "imagepullsecrets.controller" . }}
-{{- $user := printf "%s:%s" (include "imagepullsecrets.namespace" .) (include "imagepullsecrets.serviceAccount" .) }}
+{{- $who := printf "%s:%s" (include "imagepullsecrets.namespace" .) (include "imagepullsecrets.serviceAccount" .) }}
 {{- $adoptable := list }}
 {{- range .Values.admissionPolicies.adoptable }}{{- $adoptable = append $adoptable (printf "'%s'" .) }}{{- end }}
 "#;
@@ -51,7 +51,7 @@ pub(super) fn template() -> Result<(String, String)> {
                 );
                 let document = document
                     .replace(&heading, &metadata)
-                    .replace(&format!("{NAMESPACE}:{ACCOUNT}"), "{{ $user }}")
+                    .replace(&format!("{NAMESPACE}:{ACCOUNT}"), "{{ $who }}")
                     .replace(NONE_ADOPTABLE, "oldObject.metadata.name in [{{ join \", \" $adoptable }}]")
                     .replace(NAME, "{{ $name }}");
                 write!(text, "---\n{}\n", document.trim_end())?;
