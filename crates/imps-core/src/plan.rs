@@ -332,6 +332,11 @@ impl<'a> Draft<'a> {
             }
             Payload::Ready(sealed) => sealed,
         };
+        // Accounts may name it already. Whose grant goes before it is held leaves the name behind.
+        let unheld = !room.is_held() && room.hold_fault().is_none();
+        if adopting && !wish.grant.accounts.is_empty() && unheld {
+            return self.note(wish, TargetState::Pending);
+        }
         let whole = |at: &SecretRef| self.world.source(at).is_some_and(Source::is_whole);
         if adopting && !wish.grant.sources.iter().all(whole) {
             let advice = "the Secret that stands there is taken over when every source gives what it should, so that \

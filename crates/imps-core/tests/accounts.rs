@@ -12,7 +12,7 @@ use imps_core::grant::Grant;
 use imps_core::name::{AccountRef, SecretRef, Uid};
 use imps_core::reason::Reason;
 use imps_core::world::{Extent, Namespace, Stream};
-use support::{SourceText, Stage, docker_config, grant, pattern};
+use support::{SourceText, Stage, Stored, docker_config, grant, pattern};
 
 const JSON: &str = "kubernetes.io/dockerconfigjson";
 
@@ -100,6 +100,38 @@ fn the_finalizer_comes_before_the_first_name_and_goes_after_the_last() {
     assert!(!stage.tenures[&uid()].held, "nothing is left to let go of");
     assert!(stage.secrets.contains_key(&SecretRef::new("shop", "pull")), "the Secret stays");
     assert!(stage.standings[&uid()].account_names.is_empty());
+}
+
+#[test]
+fn what_accounts_name_already_is_taken_over_once_the_finalizer_is_there() {
+    let mut stage = stage(&[]);
+    let at = SecretRef::new("shop", "pull");
+    let foreign = Stored {
+        uid: "theirs".to_owned(),
+        version: stage.version(),
+        secret_type: JSON.to_owned(),
+        bytes: docker_config(&[("old.example", "old")]).into_bytes(),
+        labels: Default::default(),
+        annotations: Default::default(),
+        owner: None,
+        by_imps: false,
+        legacy_copy: false,
+        immutable: false,
+        consent: None,
+        controller: None,
+    };
+    stage.secrets.insert(at.clone(), foreign);
+    stage.namespaces.insert("shop".into(), Namespace::default());
+    stage.account("shop", "default", &["theirs", "pull"]);
+    stage.tenures.get_mut(&uid()).unwrap().held = false;
+    edit(&mut stage, |grant| {
+        grant.template.adopt = true;
+        grant.recipients.namespaces.names.push(pattern("shop"));
+    });
+    assert_eq!(stage.secrets[&at].owner, Some(uid()));
+    leave(&mut stage);
+    assert_eq!(stage.attached("shop", "default"), ["theirs"]);
+    assert!(!stage.secrets.contains_key(&at));
 }
 
 #[test]

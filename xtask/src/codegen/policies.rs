@@ -20,7 +20,7 @@ const NONE_ADOPTABLE: &str = "oldObject.metadata.name in []";
 const SWITCHES: [(&str, &[&str]); 2] =
     [("operator", &["secrets", "service-accounts", "imagepullsecrets"]), ("authors", &["authors"])];
 
-const BEGIN: &str = r#"{{- /* Written by `cargo xtask codegen` from what `imps rbac --policies` prints, do not edit. */}}
+const BEGIN: &str = r#"{{- /* Written by `cargo xtask codegen` of what `imps rbac --policies` prints, do not edit. */}}
 {{- include "imagepullsecrets.begin" . }}
 {{- $name := include "imagepullsecrets.controller" . }}
 {{- $who := printf "%s:%s" (include "imagepullsecrets.namespace" .) (include "imagepullsecrets.serviceAccount" .) }}

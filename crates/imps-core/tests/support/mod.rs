@@ -578,6 +578,12 @@ impl Stage {
             };
             assert!(!self.accounts.iter().any(names), "a ServiceAccount still names what is deleted: {at}");
         }
+        if step.because == Because::Adopted {
+            let unheld = self.tenures.get(&step.grant).is_none_or(|tenure| !tenure.held);
+            let attaches =
+                self.grants.get(&step.grant).is_some_and(|(_, grant, _)| !grant.accounts.is_empty());
+            assert!(!(unheld && attaches), "nothing would make sure that accounts let go of {at}");
+        }
         if self.refusing.contains(namespace) {
             return Err(Fault { class: FaultClass::Refused, detail: "HTTP 403, quota q".to_owned() });
         }

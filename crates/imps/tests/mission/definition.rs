@@ -188,7 +188,7 @@ async fn without_the_right_to_see_the_definition_all_else_works() {
 async fn shows(solo: &Solo, wanted: Option<&str>) {
     eventually(&format!("the metrics show {wanted:?}"), async || {
         let (_, page) = solo.operator.get("/metrics").await.map_err(|error| error.to_string())?;
-        let found = page.lines().find_map(|line| line.strip_prefix("imps_crd_outdated{} "));
+        let found = page.lines().find_map(|line| line.strip_prefix("imps_crd_outdated "));
         if found == wanted { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await;
