@@ -1,7 +1,7 @@
 //! `cargo xtask tidy`: the house rules that no other tool knows, as fast checks over the files of the tree.
 //!
 //! A rule is a function from the files to findings. The rules about text are in [`text`], the ones about how
-//! modules hang together in [`modules`], the walls between crates in [`walls`].
+//! modules hang together in [`modules`], the walls between crates in [`walls`], the pages of findings in [`findings`].
 
 use std::fmt;
 use std::fs;
@@ -12,6 +12,7 @@ use clap::Args;
 
 use crate::workspace::{output_of, root};
 
+mod findings;
 mod modules;
 mod text;
 mod walls;
@@ -26,6 +27,7 @@ impl Tidy {
         let tree = Tree::read()?;
         let mut findings = text::check(&tree);
         findings.extend(modules::check(&tree));
+        findings.extend(findings::check(&tree));
         findings.extend(walls::check(&tree)?);
         findings.sort();
         if findings.is_empty() {

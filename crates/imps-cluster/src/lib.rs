@@ -15,3 +15,4 @@ pub mod rules;
 pub mod snapshot;
 pub mod view;
 pub mod watch;
+pub mod witness;
