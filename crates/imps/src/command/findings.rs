@@ -11,8 +11,8 @@ use crate::args::{FindingsArgs, FindingsFormat};
 use crate::runtime::output;
 
 /// What the reference begins with.
-const HEAD: &str = "# Findings of `imps diagnose`\n\nA number never changes its meaning. The questions are asked in this order, and \
-                    one that cannot be answered does not keep\nthe others from it.\n";
+const HEAD: &str = "# Findings of `imps diagnose`\n\nA number never changes its meaning. The questions are asked in \
+                    this order, and one that cannot be answered\ndoes not keep the others from it.\n";
 
 pub(super) fn run(args: &FindingsArgs) -> Result<ExitCode, Error> {
     let text = match args.output {

@@ -133,7 +133,8 @@ async fn stage(scene: &Scene, shop: &str, yard: &str) -> BTreeMap<String, String
         ("path", "IMPS043"),
         ("capitals", "IMPS047"),
         ("parts", "IMPS044"),
-        ("stranger", "IMPS046"),
+        // Another Secret of the namespace would do.
+        ("stranger", "IMPS026"),
         ("bad", "IMPS035"),
         ("nowhere", "IMPS032"),
     ] {

@@ -9,6 +9,9 @@ use super::report::{EventReport, FindingReport, PodReport, Report};
 /// How many pods of one cause are named.
 const NAMED_MAX: usize = 5;
 
+/// How much of a message is shown, unless all is asked for.
+const EVIDENCE_CHARS_MAX: usize = 150;
+
 /// Renders the answer: a pod with its findings, or many pods by their causes.
 pub(super) fn render(report: &Report, wide: bool, colour: bool) -> String {
     match &report.pods[..] {
@@ -51,12 +54,22 @@ fn line(finding: &FindingReport, wide: bool, colour: bool) -> String {
     let FindingReport { code, name, subject, evidence, cause, remedy, .. } = finding;
     let mut text = format!("{mark} {code} {name:<20} {subject}: {cause}\n");
     if !evidence.is_empty() {
-        text.push_str(&format!("{:31}{evidence}\n", ""));
+        text.push_str(&format!("{:31}{}\n", "", if wide { evidence.clone() } else { ending(evidence) }));
     }
     if wide && !remedy.is_empty() {
         text.push_str(&format!("{:31}> {remedy}\n", ""));
     }
     text
+}
+
+/// The end of a long message, which says most.
+fn ending(text: &str) -> String {
+    let length = text.chars().count();
+    if length <= EVIDENCE_CHARS_MAX {
+        return text.to_owned();
+    }
+    let end: String = text.chars().skip(length - EVIDENCE_CHARS_MAX).collect();
+    format!("... {}", end.split_once(' ').map_or(end.as_str(), |(_, whole_words)| whole_words))
 }
 
 fn conclusion(pod: &PodReport, indent: &str) -> String {
