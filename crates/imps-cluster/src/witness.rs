@@ -3,9 +3,9 @@
 //! Both ways end in one [`Testimony`], so that nothing is found offline that would not be found on a cluster. What
 //! could not be looked at is part of it. Nothing here decides.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use imps_core::diagnosis::{Case, Sight};
+use imps_core::diagnosis::{Case, Granted, Sight};
 use imps_core::name::SecretRef;
 use serde_json::{Value, json};
 
@@ -42,27 +42,27 @@ pub enum Asked {
 /// Objects, and what could not be seen of them.
 #[derive(Clone, Debug, Default)]
 pub struct Testimony {
-    /// The objects with their kinds, Secrets with their values.
-    pub objects: Vec<Value>,
+    /// The objects by their kinds, Secrets with their values.
+    objects: BTreeMap<String, Vec<Value>>,
     /// Secrets that were looked for and are not there.
-    pub absent: BTreeSet<SecretRef>,
+    absent: BTreeSet<SecretRef>,
     /// What could not be looked at.
-    pub gaps: Vec<Gap>,
+    gaps: Vec<Gap>,
     /// From manifests: what is not among them may be on a cluster all the same.
-    pub offline: bool,
+    offline: bool,
 }
 
 /// Something that could not be looked at.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Gap {
+struct Gap {
     /// The kind of object.
-    pub kind: &'static str,
+    kind: &'static str,
     /// Of this namespace; of all when not said.
-    pub namespace: Option<String>,
+    namespace: Option<String>,
     /// Of this name; all when not said.
-    pub name: Option<String>,
+    name: Option<String>,
     /// Why, in words that may be shown.
-    pub why: String,
+    why: String,
 }
 
 /// There is no such object.
@@ -80,15 +80,13 @@ const SUPPORTING: [&str; 3] = ["Secret", "ServiceAccount", "Namespace"];
 impl Testimony {
     /// Takes manifests for what they are: a kind of which there is none at all was left out, and not looked for.
     pub fn of_manifests(objects: Vec<Value>) -> Self {
-        let has = |kind: &str| objects.iter().any(|object| object["kind"] == kind);
-        let gap = |kind: &&'static str| Gap {
-            kind,
-            namespace: None,
-            name: None,
-            why: format!("no {kind} is among the manifests"),
-        };
-        let gaps = SUPPORTING.iter().filter(|kind| !has(kind)).map(gap).collect();
-        Self { objects, gaps, offline: true, ..Self::default() }
+        let mut testimony = Self { offline: true, ..Self::default() };
+        objects.into_iter().for_each(|object| testimony.add(object));
+        for kind in SUPPORTING.into_iter().filter(|kind| testimony.of(kind).is_empty()).collect::<Vec<_>>() {
+            let why = format!("no {kind} is among the manifests");
+            testimony.gaps.push(Gap { kind, namespace: None, name: None, why });
+        }
+        testimony
     }
 
     /// The cases that are asked for.
@@ -113,15 +111,29 @@ impl Testimony {
                 vec![(pod, "a pod with this image".to_owned())]
             }
         };
-        Ok(pods.iter().map(|(pod, subject)| lowering::case(self, pod, subject)).collect())
+        // What ImagePullSecrets mean for a namespace is the same for all of its pods.
+        let mut grants: BTreeMap<&str, Sight<Vec<Granted>>> = BTreeMap::new();
+        for (pod, _) in &pods {
+            let here = lowering::namespace(pod);
+            grants.entry(here).or_insert_with(|| lowering::grants(self, here));
+        }
+        let case = |(pod, subject): &(Value, String)| {
+            lowering::case(self, pod, subject, grants[lowering::namespace(pod)].clone())
+        };
+        Ok(pods.iter().map(case).collect())
     }
 
-    fn of(&self, kind: &str) -> impl Iterator<Item = &Value> {
-        self.objects.iter().filter(move |object| object["kind"] == kind)
+    fn add(&mut self, object: Value) {
+        let kind = object["kind"].as_str().unwrap_or_default().to_owned();
+        self.objects.entry(kind).or_default().push(object);
+    }
+
+    fn of(&self, kind: &str) -> &[Value] {
+        self.objects.get(kind).map_or(&[], Vec::as_slice)
     }
 
     fn find(&self, kind: &str, namespace: &str, name: &str) -> Option<&Value> {
-        self.of(kind).find(|object| {
+        self.of(kind).iter().find(|object| {
             lowering::namespace(object) == namespace && object.pointer("/metadata/name") == Some(&json!(name))
         })
     }
@@ -133,7 +145,7 @@ impl Testimony {
         let selected = |pod: &&Value| {
             selector.as_ref().is_some_and(|selector| selector.matches(&lowering::tags(pod, "labels")))
         };
-        let pods: Vec<&Value> = self.of("Pod").filter(here).filter(selected).collect();
+        let pods: Vec<&Value> = self.of("Pod").iter().filter(here).filter(selected).collect();
         let sick: Vec<&Value> =
             pods.iter().copied().filter(|pod| lowering::waits_for_an_image(pod)).collect();
         let shown = if sick.is_empty() { pods } else { sick };
@@ -149,11 +161,12 @@ impl Testimony {
             |object: &&Value| namespace.is_none_or(|namespace| lowering::namespace(object) == namespace);
         let relevant =
             |pod: &&Value| lowering::waits_for_an_image(pod) || self.offline && !lowering::is_admitted(pod);
-        let pods = self.of("Pod").filter(here).filter(relevant);
+        let pods = self.of("Pod").iter().filter(here).filter(relevant);
         let mut found: Vec<(Value, String)> =
             pods.map(|pod| (pod.clone(), format!("pod/{}", lowering::name(pod)))).collect();
         if self.offline {
-            let workloads = self.objects.iter().filter(here).filter(|object| lowering::makes_pods(object));
+            let workloads =
+                self.objects.values().flatten().filter(here).filter(|object| lowering::makes_pods(object));
             let unmade = workloads.flat_map(|workload| {
                 let made = self.pods_of(workload).into_iter();
                 made.filter(|(pod, _)| !lowering::is_admitted(pod) && lowering::name(pod).is_empty())

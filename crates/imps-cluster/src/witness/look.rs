@@ -56,8 +56,9 @@ struct Needs {
 impl Needs {
     fn of(testimony: &Testimony, asked: &Asked) -> Self {
         let mut needs = Self { places: BTreeMap::new(), accounts: BTreeSet::new(), named: BTreeSet::new() };
-        let templates = testimony.objects.iter().filter_map(|object| Some(lowering::template(object)?.0));
-        let pods: Vec<Value> = testimony.of("Pod").cloned().chain(templates).collect();
+        let objects = testimony.objects.values().flatten();
+        let templates = objects.filter_map(|object| Some(lowering::template(object)?.0));
+        let pods: Vec<Value> = testimony.of("Pod").iter().cloned().chain(templates).collect();
         for pod in &pods {
             let place = lowering::namespace(pod).to_owned();
             let account =
@@ -110,17 +111,17 @@ impl Witness<'_> {
         match asked {
             Asked::Object { kind: "Pod", namespace, name } => {
                 let pod = get(self.client, Kind::WHOLE_POD, Some(namespace), name).await?;
-                self.testimony.objects.extend(pod);
+                pod.into_iter().for_each(|pod| self.testimony.add(pod));
             }
             Asked::Object { kind, namespace, name } => {
                 let workload = get(self.client, workload_kind(kind), Some(namespace), name).await?;
                 let selector = workload.as_ref().map(selector_text).unwrap_or_default();
-                self.testimony.objects.extend(workload);
+                workload.into_iter().for_each(|workload| self.testimony.add(workload));
                 if !selector.is_empty() {
                     let which =
                         Which { namespace: Some(namespace), labels: Some(&selector), ..Which::default() };
-                    let objects = &mut self.testimony.objects;
-                    walk(self.client, Kind::WHOLE_POD, which, |pod| objects.push(lean_pod(pod))).await?;
+                    let testimony = &mut self.testimony;
+                    walk(self.client, Kind::WHOLE_POD, which, |pod| testimony.add(lean_pod(pod))).await?;
                 }
             }
             Asked::Failing(namespace) => {
@@ -133,7 +134,7 @@ impl Witness<'_> {
                         progress(&format!("pods: {seen}"));
                     }
                     if lowering::waits_for_an_image(&pod) {
-                        testimony.objects.push(lean_pod(pod));
+                        testimony.add(lean_pod(pod));
                     }
                 })
                 .await?;
@@ -146,7 +147,7 @@ impl Witness<'_> {
     async fn grants(&mut self) {
         (self.progress)("imagepullsecrets");
         match list(self.client, Kind::GRANT, Which::default()).await {
-            Ok(grants) => self.testimony.objects.extend(grants.unwrap_or_default()),
+            Ok(grants) => grants.into_iter().flatten().for_each(|grant| self.testimony.add(grant)),
             Err(fault) => self.gap(keys::KIND, None, None, &fault),
         }
     }
@@ -170,12 +171,12 @@ impl Witness<'_> {
         };
         for fields in fields {
             let which = Which { namespace: place, fields: Some(&fields), ..Which::default() };
-            let objects = &mut self.testimony.objects;
+            let testimony = &mut self.testimony;
             let walked = walk(self.client, Kind::EVENT, which, |event| {
                 let regarded = lowering::regarded(&event);
                 let of = |key: &str| regarded[key].as_str().unwrap_or_default();
                 if needs.places.get(of("namespace")).is_some_and(|names| names.contains(of("name"))) {
-                    objects.push(event);
+                    testimony.add(event);
                 }
             });
             if let Err(fault) = walked.await {
@@ -189,16 +190,16 @@ impl Witness<'_> {
         if needs.places.len() <= SINGLE_GETS_MAX {
             for place in needs.places.keys() {
                 match get(self.client, Kind::NAMESPACE, None, place).await {
-                    Ok(namespace) => self.testimony.objects.extend(namespace),
+                    Ok(namespace) => namespace.into_iter().for_each(|one| self.testimony.add(one)),
                     Err(fault) => self.gap("Namespace", Some(place), None, &fault),
                 }
             }
             return;
         }
-        let objects = &mut self.testimony.objects;
+        let testimony = &mut self.testimony;
         let walked = walk(self.client, Kind::NAMESPACE, Which::default(), |namespace| {
             if needs.places.contains_key(lowering::name(&namespace)) {
-                objects.push(namespace);
+                testimony.add(namespace);
             }
         });
         if let Err(fault) = walked.await {
@@ -211,7 +212,7 @@ impl Witness<'_> {
         if needs.accounts.len() <= SINGLE_GETS_MAX {
             for (place, name) in &needs.accounts {
                 match get(self.client, Kind::ACCOUNT, Some(place), name).await {
-                    Ok(account) => self.testimony.objects.extend(account),
+                    Ok(account) => account.into_iter().for_each(|one| self.testimony.add(one)),
                     Err(fault) => self.gap("ServiceAccount", Some(place), Some(name), &fault),
                 }
             }
@@ -243,6 +244,7 @@ impl Witness<'_> {
         let found: BTreeSet<SecretRef> = self
             .testimony
             .of("Secret")
+            .iter()
             .map(|secret| SecretRef::new(lowering::namespace(secret), lowering::name(secret)))
             .collect();
         let rest: Vec<&SecretRef> = named.iter().filter(|at| !found.contains(at)).collect();
@@ -288,7 +290,7 @@ impl Witness<'_> {
     async fn secret(&mut self, at: &SecretRef) {
         let (namespace, name) = (at.namespace.as_str(), at.name.as_str());
         match get(self.client, Kind::SECRET, Some(namespace), name).await {
-            Ok(Some(secret)) => self.testimony.objects.push(lean_secret(secret)),
+            Ok(Some(secret)) => self.testimony.add(lean_secret(secret)),
             Ok(None) => drop(self.testimony.absent.insert(at.clone())),
             Err(fault) => self.gap("Secret", Some(namespace), Some(name), &fault),
         }
@@ -312,7 +314,7 @@ impl Witness<'_> {
             let gone = rest.iter().filter(|at| at.name.as_str() == name && !there(at));
             self.testimony.absent.extend(gone.map(|at| (*at).clone()));
         }
-        self.testimony.objects.extend(found.into_iter().map(lean_secret));
+        found.into_iter().map(lean_secret).for_each(|secret| self.testimony.add(secret));
     }
 
     /// Lists a kind in the one namespace or in all, and where that is not allowed in each that matters. True when
@@ -358,10 +360,10 @@ impl Witness<'_> {
         which: Which<'_>,
         keep: &dyn Fn(&Value) -> bool,
     ) -> Result<(), Unseen> {
-        let objects = &mut self.testimony.objects;
+        let testimony = &mut self.testimony;
         walk(self.client, kind, which, |object| {
             if keep(&object) {
-                objects.push(if kind == Kind::SECRET { lean_secret(object) } else { object });
+                testimony.add(if kind == Kind::SECRET { lean_secret(object) } else { object });
             }
         })
         .await
@@ -369,7 +371,7 @@ impl Witness<'_> {
     }
 
     fn target_names(&self) -> BTreeSet<String> {
-        let grants = self.testimony.of(keys::KIND);
+        let grants = self.testimony.of(keys::KIND).iter();
         let names =
             grants.filter_map(|grant| grant.pointer("/spec/target/secret/name").and_then(Value::as_str));
         names.map(str::to_owned).collect()

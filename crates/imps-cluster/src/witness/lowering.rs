@@ -29,19 +29,23 @@ pub(super) const EVENT_REASONS: [&str; 4] =
     ["Failed", "FailedToRetrieveImagePullSecret", "InspectFailed", "ErrImageNeverPull"];
 
 /// The case of a pod, with all that the testimony says about it.
-pub(super) fn case(testimony: &Testimony, object: &Value, subject: &str) -> Case {
+pub(super) fn case(
+    testimony: &Testimony,
+    object: &Value,
+    subject: &str,
+    grants: Sight<Vec<Granted>>,
+) -> Case {
     let pod = pod(object, subject);
     let here = pod.namespace.to_string();
     let account = account(testimony, &here, pod.account.as_str());
     let default_account = self::account(testimony, &here, "default");
-    let grants = grants(testimony, &here);
     let named = |sight: &Sight<Account>| -> Vec<SecretName> {
         sight.seen().map(|account| account.pull_secrets.clone()).unwrap_or_default()
     };
     let targets = grants.seen().into_iter().flatten().filter_map(|granted| granted.grant.as_ref().ok());
     let targets: Vec<SecretName> = targets.map(|grant| grant.template.name.clone()).collect();
     let mut secrets: BTreeMap<SecretName, Sight<PullSecret>> = BTreeMap::new();
-    for object in testimony.of("Secret").filter(|object| namespace(object) == here) {
+    for object in testimony.of("Secret").iter().filter(|object| namespace(object) == here) {
         secrets.insert(name(object).into(), Sight::Seen(pull_secret(object)));
     }
     for name in
@@ -53,12 +57,12 @@ pub(super) fn case(testimony: &Testimony, object: &Value, subject: &str) -> Case
     }
     let wanted: BTreeSet<&SecretName> =
         secrets.iter().filter(|(_, sight)| sight.seen().is_none()).map(|(name, _)| name).collect();
-    let elsewhere = testimony.of("Secret").filter(|object| namespace(object) != here);
+    let elsewhere = testimony.of("Secret").iter().filter(|object| namespace(object) != here);
     let elsewhere: Vec<SecretRef> = elsewhere
         .map(|object| SecretRef::new(namespace(object), name(object)))
         .filter(|at| wanted.contains(&at.name))
         .collect();
-    let space = match testimony.of("Namespace").find(|object| name(object) == here) {
+    let space = match testimony.of("Namespace").iter().find(|object| name(object) == here) {
         Some(object) => {
             Sight::Seen(Space { labels: tags(object, "labels"), annotations: tags(object, "annotations") })
         }
@@ -168,7 +172,7 @@ fn account(testimony: &Testimony, here: &str, name: &str) -> Sight<Account> {
     match testimony.find("ServiceAccount", here, name) {
         Some(object) => Sight::Seen(Account { pull_secrets: pull_secrets(object.get("imagePullSecrets")) }),
         // Kubernetes makes this one in every namespace; manifests rarely have it.
-        None if testimony.offline && name == "default" && testimony.of("ServiceAccount").next().is_some() => {
+        None if testimony.offline && name == "default" && !testimony.of("ServiceAccount").is_empty() => {
             Sight::Seen(Account::default())
         }
         None => testimony.unseen("ServiceAccount", here, name),
@@ -208,7 +212,7 @@ fn events(testimony: &Testimony, pod: &Value) -> Vec<(Option<String>, String)> {
             && (uid.is_none() || own.is_none() || uid == own)
     };
     let mut events: Vec<&Value> =
-        testimony.of("Event").filter(about).filter(|event| is_of_a_pull(event)).collect();
+        testimony.of("Event").iter().filter(about).filter(|event| is_of_a_pull(event)).collect();
     events.sort_by_key(|event| moment(event).to_owned());
     let container = |event: &Value| {
         let path = regarded(event)["fieldPath"].as_str()?;
@@ -236,12 +240,17 @@ fn moment(event: &Value) -> &str {
     times.iter().find_map(|pointer| event.pointer(pointer).and_then(Value::as_str)).unwrap_or_default()
 }
 
-fn grants(testimony: &Testimony, here: &str) -> Sight<Vec<Granted>> {
+/// What the `ImagePullSecret`s mean for a namespace.
+pub(super) fn grants(testimony: &Testimony, here: &str) -> Sight<Vec<Granted>> {
     let is_ours = |object: &&Value| {
         object["apiVersion"].as_str().is_some_and(|version| version.starts_with(&format!("{}/", keys::GROUP)))
     };
-    let found: Vec<Granted> =
-        testimony.of(keys::KIND).filter(is_ours).map(|object| granted(testimony, object, here)).collect();
+    let found: Vec<Granted> = testimony
+        .of(keys::KIND)
+        .iter()
+        .filter(is_ours)
+        .map(|object| granted(testimony, object, here))
+        .collect();
     if found.is_empty() { testimony.unseen(keys::KIND, "", "") } else { Sight::Seen(found) }
 }
 

@@ -4,9 +4,17 @@
 /// Longest excerpt, in characters: a line of a wide terminal, and the end of the message says most.
 const EXCERPT_CHARS_MAX: usize = 400;
 
-/// Longest text that is taken for a word and not for a token. Digests are longer, and told apart by what is before
-/// them.
-const WORD_CHARS_MAX: usize = 40;
+/// Longest text that is taken for a word and not for a token. Digests and tags that are commits are longer, and told
+/// apart by what is before them.
+const WORD_CHARS_MAX: usize = 32;
+
+/// What tokens and keys begin with that may be shorter: those of GitHub, GitLab, Docker Hub, AWS and Google, and JSON
+/// Web Tokens.
+const TOKEN_PREFIXES: [&str; 11] =
+    ["ghp_", "gho_", "ghs_", "ghu_", "github_pat_", "glpat-", "dckr_pat_", "AKIA", "ASIA", "ya29", "eyJ"];
+
+/// What stands before a name or a password that is written as `key=value`.
+const TELLING_KEYS: [&str; 5] = ["user", "username", "password", "token", "secret"];
 
 const HIDDEN: &str = "(hidden)";
 
@@ -45,12 +53,24 @@ fn shown_word(word: &str) -> String {
         }
         None => word.to_owned(),
     };
+    // An address of somebody, or of a service account; an image may have its digest there.
+    if word.contains('@') && !word.contains("@sha256:") {
+        return HIDDEN.to_owned();
+    }
+    if let Some((key, _)) = word.split_once('=')
+        && TELLING_KEYS.iter().any(|telling| key.to_lowercase().ends_with(telling))
+    {
+        return format!("{key}={HIDDEN}");
+    }
     let parts = word.split_inclusive(|c: char| !token_like(c));
     let mut shown = String::new();
     for part in parts {
         let body = part.trim_end_matches(|c: char| !token_like(c));
         let digest = shown.ends_with("sha256:") || shown.ends_with("sha512:");
-        if body.chars().count() > WORD_CHARS_MAX && !digest && !reads_as_name(body) {
+        let commit =
+            shown.ends_with(':') && shown.contains('/') && body.bytes().all(|b| b.is_ascii_hexdigit());
+        let long = body.chars().count() > WORD_CHARS_MAX && !digest && !commit && !reads_as_name(body);
+        if long || TOKEN_PREFIXES.iter().any(|prefix| body.starts_with(prefix)) {
             shown.push_str(HIDDEN);
             shown.push_str(&part[body.len()..]);
         } else {
@@ -83,6 +103,8 @@ fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -91,6 +113,8 @@ mod tests {
                        \"reg.io/team/app@sha256:0123456789012345678901234567890123456789012345678901234567890123\": \
                        not found";
         assert_eq!(excerpt(message), message);
+        let commit = "image \"docker.io/cilium/startup-script:af2a99046c36ca0138551393b21a5c044c7fe79a\"";
+        assert_eq!(excerpt(commit), commit);
         let link = "Get \"https://auth.docker.io/token?scope=a&service=b\": dial tcp: i/o timeout";
         assert_eq!(excerpt(link), "Get \"https://auth.docker.io/token\": dial tcp: i/o timeout");
     }
@@ -104,6 +128,10 @@ mod tests {
             ("GET https://reg.io/x?X-Amz-Signature=canary: 403", "canary"),
             ("token AQICAHhSWCanaryAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0 refused", "Canary"),
             ("user \"canary\" not found", "canary"),
+            ("login with username=canary failed", "canary"),
+            ("denied for canary@project.iam.gserviceaccount.com", "canary"),
+            ("token ghp_canary refused", "canary"),
+            ("bad token eyJcanary.e30.sig", "canary"),
         ] {
             assert!(!excerpt(message).contains(hidden), "{}", excerpt(message));
         }
@@ -120,5 +148,25 @@ mod tests {
     fn a_long_message_keeps_both_ends() {
         let long = excerpt(&format!("begin {} end", "word ".repeat(500)));
         assert!(long.starts_with("begin") && long.ends_with("end") && long.chars().count() < 420);
+    }
+
+    proptest! {
+        #[test]
+        fn no_token_gets_through_whatever_is_around_it(
+            before in "[ -~]{0,20}",
+            token in "[A-Za-z0-9]{20}[A-Z0-9]{40,60}",
+            after in "[ ,:;\")]?",
+        ) {
+            prop_assume!(!before.ends_with("sha256:") && !before.ends_with("sha512:"));
+            let shown = excerpt(&format!("{before}{token}{after}"));
+            prop_assert!(!shown.contains(&token), "{shown}");
+        }
+
+        #[test]
+        fn nothing_in_a_message_makes_it_stumble(message in "\\PC{0,60}") {
+            let shown = excerpt(&message);
+            prop_assert!(!shown.chars().any(char::is_control));
+            let _ = shown_image(&message);
+        }
     }
 }

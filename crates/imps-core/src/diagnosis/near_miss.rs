@@ -213,7 +213,10 @@ fn host_parts(entry: &Place, image: &Place) -> Option<Miss> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::kubelet::name_serves;
 
     #[test]
     fn each_near_miss_has_its_reason() {
@@ -241,8 +244,40 @@ mod tests {
             ("other.example", "reg.io/x", None),
             ("io", "reg.io/x", None),
         ] {
-            let found = near_miss(key, repository).map(|miss| miss.code);
-            assert_eq!(found, expected, "{key} for {repository}");
+            let miss = near_miss(key, repository);
+            assert_eq!(miss.as_ref().map(|miss| miss.code), expected, "{key} for {repository}");
+            let Some(miss) = miss else { continue };
+            // What a person is told to write is what the kubelet finds.
+            let advice = ["write the key as ", "add an entry for "].iter().find_map(|verb| {
+                let advised = miss.remedy.strip_prefix(verb)?;
+                advised.split([' ', ',']).next()
+            });
+            let advised = advice.and_then(stored_key);
+            let image = miss.remedy.strip_prefix("write the image as ");
+            let works = match (&advised, image) {
+                (Some(name), _) => name_serves(name, repository),
+                (None, Some(image)) => stored_key(key).is_some_and(|name| name_serves(&name, image)),
+                (None, None) => false,
+            };
+            assert!(works, "{key} for {repository}: {}", miss.remedy);
+        }
+    }
+
+    proptest! {
+        /// Whatever stands in a Secret; and who is told of a near miss was missed.
+        #[test]
+        fn any_key_is_judged_and_no_match_is_called_a_miss(
+            key in "(https?://|oci://)?[aA]?[.:*]?[a-b]{1,3}(\\.[a-b*]{1,2}){0,2}(:[0-9]{0,3})?(/[a-b*]{0,2}){0,3}",
+            repository in "[a-b]{1,2}\\.[a-b]{1,2}(:[0-9]{1,3})?/[a-b]{1,3}(/[a-b]{1,2})?",
+        ) {
+            if near_miss(&key, &repository).is_some() {
+                prop_assert!(!stored_key(&key).is_some_and(|name| name_matches(&name, &repository)));
+            }
+        }
+
+        #[test]
+        fn nothing_in_a_key_makes_it_stumble(key in ".{0,40}", repository in "[a-z.]{1,9}(:[0-9]{1,3})?/[a-z/]{1,9}") {
+            let _ = near_miss(&key, &repository);
         }
     }
 }

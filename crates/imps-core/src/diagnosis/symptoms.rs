@@ -36,10 +36,17 @@ pub(super) fn examine(case: &Case) -> Vec<Finding> {
 /// What the node may have besides. It is the last place that the kubelet looks in, and nobody can see it from here.
 pub(super) fn beyond_sight(case: &Case) -> Option<Finding> {
     let node = case.pod.node.as_deref().unwrap_or("the node");
+    // With another policy an image that is there used to be enough (KEP-2535).
+    let rechecks = case.pod.containers.iter().any(|one| one.is_sick() && one.pull_policy == "IfNotPresent");
     Some(
         Finding::new(Code::NodeUnseen, node)
             .evidence("credential providers, config files and mirrors of a node are not in the API")
-            .cause("after the pod's Secrets the kubelet asks those of its node")
+            .cause(if rechecks {
+                "after the pod's Secrets the kubelet asks those of its node; since Kubernetes 1.35 also for images \
+                 that are there already"
+            } else {
+                "after the pod's Secrets the kubelet asks those of its node"
+            })
             .remedy(
                 "on the node: --image-credential-provider-config of the kubelet, and the registries of its runtime",
             ),
@@ -115,7 +122,9 @@ fn told(case: &Case, container: &Container, code: Code, evidence: String) -> Fin
         ),
         Code::NotFoundOrDenied => (
             format!("{host} says the same of a repository that is not there and of one that may not be seen"),
-            format!("check the spelling of {image}, then the right to pull it"),
+            format!(
+                "check the spelling of {image}, then that a pull secret has a login for {host} that may pull it"
+            ),
         ),
         Code::NotFound => {
             (format!("{host} has no {image}"), "correct repository or tag, or push the image".to_owned())

@@ -48,6 +48,8 @@ const WITHHELD: &[Code] = &[
     Code::Excluded,
     Code::NotSelected,
     Code::ProviderFailed,
+    // A name that is mistyped looks like one that a credential is missing for.
+    Code::NotFoundOrDenied,
     Code::NoMatch,
     Code::NoReferences,
 ];

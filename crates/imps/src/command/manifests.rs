@@ -55,16 +55,29 @@ fn parse_file(path: &Path, objects: &mut Vec<Value>) -> Result<(), Error> {
 
 fn parse(text: &str, origin: &str, objects: &mut Vec<Value>) -> Result<(), Error> {
     // The parser's own words may quote the document, and that may hold credentials: only the place is told.
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
-        let place = error
-            .location()
-            .map_or_else(String::new, |at| format!(" at line {}, column {}", at.line(), at.column()));
-        format!("{origin} is not valid YAML{place}")
-    })?;
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple_with_options(text, limits()).map_err(|error| {
+            let place = error
+                .location()
+                .map_or_else(String::new, |at| format!(" at line {}, column {}", at.line(), at.column()));
+            format!("{origin} is not valid YAML{place}")
+        })?;
     for document in documents {
         unroll(document, objects);
     }
     Ok(())
+}
+
+/// The whole of a large cluster is more than the parser takes for a config, and comes from the user's own hands.
+fn limits() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_documents: 1_000_000,
+            max_nodes: 100_000_000,
+            max_events: 200_000_000,
+            max_total_scalar_bytes: 4 << 30,
+        },
+    }
 }
 
 fn unroll(document: Value, objects: &mut Vec<Value>) {

@@ -203,6 +203,19 @@ async fn each_pod_is_told_what_keeps_it_from_pulling() {
         let output = reader.run(&["diagnose", "-A", "-o", format]);
         assert!(!said(&output).contains("canary"), "{}", said(&output));
     }
+    // A workload without pods is judged by its template.
+    let labels = json!({"app": "idle"});
+    let container = json!({"name": "app", "image": "reg.example:5000/team/app:1"});
+    let idle = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "idle", "namespace": yard},
+        "spec": {
+            "replicas": 0, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        },
+    });
+    manifest::apply(&scene.client, &[idle]).await.unwrap();
+    let output = reader.run(&["diagnose", "deploy/idle", "-n", &yard, "-o", "json"]);
+    assert_eq!(verdicts(&output)["deployment/idle"], "IMPS041", "{}", said(&output));
     // Of an image that nobody pulls yet.
     let output = reader.run(&[
         "diagnose",
