@@ -114,6 +114,22 @@ fn no_credential_and_no_user_is_ever_printed() {
 }
 
 #[test]
+fn pods_of_one_cause_are_told_of_together() {
+    let all = situations();
+    let table = |name: &str| {
+        let situation = all.iter().find(|situation| situation.path.ends_with(name)).unwrap();
+        text(&situation.diagnose(&[]))
+    };
+    let many = table("many.yaml");
+    for words in
+        ["3 pods, 2 causes\n", "✖ pod/web-1 in shop, pod/web-2 in shop\n  Verdict  IMPS022  ", "pod/api-1"]
+    {
+        assert!(many.contains(words), "{words}: {many}");
+    }
+    assert!(table("network.yaml").starts_with("10 pods, 10 causes\n"), "{}", table("network.yaml"));
+}
+
+#[test]
 fn one_message_is_explained_without_anything_else() {
     let message = "failed to authorize: failed to fetch anonymous token: unexpected status: 401 Unauthorized";
     let output = imps(&["diagnose", "--event", message]);

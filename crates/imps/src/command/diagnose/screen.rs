@@ -89,23 +89,30 @@ fn conclusion(pod: &PodReport, indent: &str) -> String {
     text
 }
 
-/// Pods of a namespace that have the same verdict are told of together; the first one stands for them.
+/// Pods that have the same verdict are told of together; the first one stands for them.
 fn by_cause(pods: &[PodReport], colour: bool) -> String {
-    let mut causes: BTreeMap<(Option<&str>, &str), Vec<&PodReport>> = BTreeMap::new();
+    let mut causes: BTreeMap<(Option<&str>, String), Vec<&PodReport>> = BTreeMap::new();
     for pod in pods {
-        causes.entry((pod.verdict.code.as_deref(), &pod.namespace)).or_default().push(pod);
+        // Who it is about is no part of a cause.
+        let text = pod.verdict.text.replace(&pod.subject, "").replace(&pod.namespace, "");
+        causes.entry((pod.verdict.code.as_deref(), text)).or_default().push(pod);
     }
-    let mut text = format!("{} pods, {} causes\n", pods.len(), causes.len());
-    for ((_, namespace), pods) in causes {
+    let mut text = format!("{} pods, {}\n", pods.len(), counted(causes.len(), "cause"));
+    for pods in causes.values() {
         let first = pods[0];
         let worst = first.findings.iter().map(|finding| finding.grade).max().unwrap_or(Severity::Ok);
-        let names: Vec<&str> = pods.iter().take(NAMED_MAX).map(|pod| pod.subject.as_str()).collect();
+        let name = |pod: &&PodReport| format!("{} in {}", pod.subject, pod.namespace);
+        let names: Vec<String> = pods.iter().take(NAMED_MAX).map(name).collect();
         let more = pods.len().saturating_sub(NAMED_MAX);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        text.push_str(&format!("\n{} {namespace}: {}{more}", mark(worst, colour), names.join(", ")));
+        text.push_str(&format!("\n{} {}{more}", mark(worst, colour), names.join(", ")));
         text.push_str(&conclusion(first, "  "));
     }
     text
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("one {what}") } else { format!("{count} {what}s") }
 }
 
 fn mark(severity: Severity, colour: bool) -> String {
