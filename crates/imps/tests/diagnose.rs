@@ -169,6 +169,21 @@ fn exit_codes_tell_findings_from_mistakes_and_from_not_knowing() {
 }
 
 #[test]
+fn a_terminal_obeys_nothing_that_stands_in_a_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pod.yaml");
+    let pod = "kind: Pod\napiVersion: v1\nmetadata: {name: \"a\\e[2Jb\", namespace: shop}\n\
+               spec: {nodeName: \"n\\a\", containers: [{name: \"c\\e\", image: \"reg.example/\\e[31m\"}]}\n";
+    std::fs::write(&file, pod).unwrap();
+    for format in ["table", "wide", "json", "yaml"] {
+        let output = imps(&["diagnose", "-A", "-f", file.to_str().unwrap(), "-o", format]);
+        let said = text(&output);
+        assert!(said.contains("IMPS003"), "{said}");
+        assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{said:?}");
+    }
+}
+
+#[test]
 fn the_list_of_findings_is_the_reference() {
     let printed = text(&imps(&["findings", "-o", "markdown"]));
     assert!(printed.contains("| [IMPS031](IMPS031.md) | `secret-type` | error |"), "{printed}");

@@ -273,6 +273,18 @@ async fn what_may_not_be_read_is_said_and_the_rest_is_found() {
     // The kubelet's own word about a Secret needs no right on Secrets.
     let lost = reader.run(&["diagnose", "pod/lost", "-n", &shop]);
     assert!(said(&lost).contains("Verdict  IMPS032"), "{}", said(&lost));
+    // Who may get Secrets and not list them, as roles should be, is told of those that the pod names.
+    let rules = json!([
+        rule("", &["pods", "secrets", "serviceaccounts", "namespaces"], &["get"]),
+        rule("", &["events"], &["list"]),
+        rule(imps_api::keys::GROUP, &["imagepullsecrets"], &["list"]),
+    ]);
+    let careful = Reader::new(&scene, rules).await;
+    for (subject, code) in [("pod/web", "IMPS041"), ("pod/lost", "IMPS032")] {
+        let output = careful.run(&["diagnose", subject, "-n", &shop, "-o", "json"]);
+        assert_eq!(verdicts(&output)[subject], code, "{}", said(&output));
+        assert!(!said(&output).contains("\"unknown\""), "{}", said(&output));
+    }
     // Without pods there is nothing to begin with.
     let stranger = Reader::new(&scene, json!([rule("", &["events"], &["list"])])).await;
     let output = stranger.run(&["diagnose", "pod/web", "-n", &shop]);

@@ -132,15 +132,15 @@ impl EventReport {
 pub(super) fn pod(case: &Case, diagnosis: &Diagnosis) -> PodReport {
     let verdict = &diagnosis.verdict;
     PodReport {
-        namespace: case.pod.namespace.to_string(),
-        subject: case.pod.subject.clone(),
-        node: case.pod.node.clone(),
+        namespace: plain(case.pod.namespace.as_str()),
+        subject: plain(&case.pod.subject),
+        node: case.pod.node.as_deref().map(plain),
         containers: case.pod.containers.iter().filter(|one| one.is_sick()).map(container).collect(),
         verdict: VerdictReport {
             code: verdict.code.map(|code| code.to_string()),
             title: verdict.code.map(Code::title),
-            text: verdict.text.clone(),
-            remedy: verdict.remedy.clone(),
+            text: plain(&verdict.text),
+            remedy: plain(&verdict.remedy),
             open: verdict.open,
             page: verdict.code.map(Code::page),
         },
@@ -154,10 +154,10 @@ fn container(container: &Container) -> ContainerReport {
         State::Started | State::Unsaid => String::new(),
     };
     ContainerReport {
-        name: container.name.clone(),
+        name: plain(&container.name),
         image: shown_image(&container.image),
         reason,
-        label: container.label(),
+        label: plain(&container.label()),
     }
 }
 
@@ -166,10 +166,15 @@ fn finding(finding: &Finding) -> FindingReport {
         code: finding.code.to_string(),
         name: finding.code.name(),
         severity: finding.severity().as_str(),
-        subject: finding.subject.clone(),
-        evidence: finding.evidence.clone(),
-        cause: finding.cause.clone(),
-        remedy: finding.remedy.clone(),
+        subject: plain(&finding.subject),
+        evidence: plain(&finding.evidence),
+        cause: plain(&finding.cause),
+        remedy: plain(&finding.remedy),
         grade: finding.severity(),
     }
+}
+
+/// Manifests may have anything for a name, and terminals obey control characters.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
 }
