@@ -2,7 +2,7 @@
 //!
 //! A rule is a function from the files to findings. The rules about text are in [`text`], the ones about how
 //! modules hang together in [`modules`], the walls between crates in [`walls`], the ones about what people on call
-//! see in [`alerts`], the ones about CI in [`workflows`].
+//! see in [`alerts`], the pages of findings in [`findings`], the ones about CI in [`workflows`].
 
 use std::fmt;
 use std::fs;
@@ -14,6 +14,7 @@ use clap::Args;
 use crate::workspace::{output_of, root};
 
 mod alerts;
+mod findings;
 mod modules;
 mod text;
 mod walls;
@@ -29,6 +30,7 @@ impl Tidy {
         let tree = Tree::read()?;
         let mut findings = text::check(&tree);
         findings.extend(modules::check(&tree));
+        findings.extend(findings::check(&tree));
         findings.extend(walls::check(&tree)?);
         findings.extend(alerts::check(&tree)?);
         findings.extend(workflows::check(&tree));

@@ -16,3 +16,4 @@ pub mod snapshot;
 pub mod traffic;
 pub mod view;
 pub mod watch;
+pub mod witness;

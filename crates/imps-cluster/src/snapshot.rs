@@ -59,6 +59,13 @@ impl Kind {
         Self { group, version, kind, plural, metadata_only: false }
     }
 
+    /// ServiceAccounts.
+    pub const ACCOUNT: Self = Self::core("ServiceAccount", "serviceaccounts");
+    /// Events.
+    pub const EVENT: Self = Self::core("Event", "events");
+    /// Pods, with spec and status.
+    pub const WHOLE_POD: Self = Self::core("Pod", "pods");
+
     const fn core(kind: &'static str, plural: &'static str) -> Self {
         Self::of("", "v1", kind, plural)
     }
@@ -106,6 +113,10 @@ pub struct Which<'a> {
     pub namespace: Option<&'a str>,
     /// Those of one name. For Secrets a role that names them suffices.
     pub name: Option<&'a str>,
+    /// Those whose labels match, as kubectl writes it.
+    pub labels: Option<&'a str>,
+    /// Those whose fields match, where the API server knows the field. Not together with a name.
+    pub fields: Option<&'a str>,
 }
 
 /// Why something could not be seen.
@@ -151,20 +162,31 @@ impl std::error::Error for Unseen {}
 
 /// All objects of a kind, or those that are meant. None when the cluster does not know the kind.
 pub async fn list(client: &Client, kind: Kind, which: Which<'_>) -> Result<Option<Vec<Value>>, Unseen> {
-    let listed = if kind.metadata_only {
-        pages(client, kind, which, async |api: &Api<DynamicObject>, params: &ListParams| {
+    let mut objects = Vec::new();
+    Ok(walk(client, kind, which, |object| objects.push(object)).await?.then_some(objects))
+}
+
+/// As [`list`], object by object, so that no more is held than is kept. False when the cluster does not know the kind.
+pub async fn walk(
+    client: &Client,
+    kind: Kind,
+    which: Which<'_>,
+    each: impl FnMut(Value),
+) -> Result<bool, Unseen> {
+    let walked = if kind.metadata_only {
+        pages(client, kind, which, each, async |api: &Api<DynamicObject>, params: &ListParams| {
             api.list_metadata(params).await
         })
         .await
     } else {
-        pages(client, kind, which, async |api: &Api<DynamicObject>, params: &ListParams| {
+        pages(client, kind, which, each, async |api: &Api<DynamicObject>, params: &ListParams| {
             api.list(params).await
         })
         .await
     };
-    match listed {
-        Ok(objects) => Ok(Some(objects)),
-        Err(fault) if fault.class == FaultClass::Gone => Ok(None),
+    match walked {
+        Ok(()) => Ok(true),
+        Err(fault) if fault.class == FaultClass::Gone => Ok(false),
         Err(fault) => Err(Unseen::new("list", kind, which, fault)),
     }
 }
@@ -176,7 +198,7 @@ pub async fn get(
     namespace: Option<&str>,
     name: &str,
 ) -> Result<Option<Value>, Unseen> {
-    let which = Which { namespace, name: Some(name) };
+    let which = Which { namespace, name: Some(name), ..Which::default() };
     match within(api(client, kind, namespace).get(name)).await {
         Ok(object) => Ok(Some(kind.name(&object))),
         Err(fault) if matches!(fault.class, FaultClass::Gone | FaultClass::NamespaceGone) => Ok(None),
@@ -196,20 +218,26 @@ async fn pages<K: Clone + DeserializeOwned + Serialize>(
     client: &Client,
     kind: Kind,
     which: Which<'_>,
+    mut each: impl FnMut(Value),
     page: impl AsyncFn(&Api<DynamicObject>, &ListParams) -> Result<ObjectList<K>, kube::Error>,
-) -> Result<Vec<Value>, Fault> {
+) -> Result<(), Fault> {
     let api = api(client, kind, which.namespace);
     let mut params = ListParams::default().limit(PAGE);
     if let Some(name) = which.name {
         params = params.fields(&format!("metadata.name={name}"));
     }
-    let mut objects = Vec::new();
+    if let Some(fields) = which.fields {
+        params = params.fields(fields);
+    }
+    if let Some(labels) = which.labels {
+        params = params.labels(labels);
+    }
     loop {
         let answer = within(page(&api, &params)).await?;
-        objects.extend(answer.items.iter().map(|object| kind.name(object)));
+        answer.items.iter().for_each(|object| each(kind.name(object)));
         match answer.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
-            None => return Ok(objects),
+            None => return Ok(()),
         }
     }
 }
@@ -224,13 +252,13 @@ mod tests {
 
     #[test]
     fn a_missing_right_is_named_as_a_role_would_give_it() {
-        let here = Which { namespace: Some("kube-system"), name: None };
+        let here = Which { namespace: Some("kube-system"), ..Which::default() };
         assert_eq!(
             Unseen::new("list", Kind::DEPLOYMENT, here, forbidden()).to_string(),
             "cannot list deployments.apps in the namespace kube-system (HTTP 403 Forbidden): the right that is \
              missing is list on deployments.apps in the namespace kube-system"
         );
-        let named = Which { namespace: None, name: Some("awsecr-cred") };
+        let named = Which { name: Some("awsecr-cred"), ..Which::default() };
         assert_eq!(
             Unseen::new("list", Kind::SECRET, named, forbidden()).to_string(),
             "cannot list secrets named awsecr-cred (HTTP 403 Forbidden): the right that is missing is list on secrets"

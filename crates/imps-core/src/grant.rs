@@ -171,6 +171,25 @@ impl Recipients {
         }
     }
 
+    /// Of a namespace that no rule speaks for: each rule, and what the namespace has instead. Rules about pods are
+    /// named only, as it takes all pods of the namespace to tell.
+    pub fn refusals(&self, labels: &Tags, annotations: &Tags) -> Vec<String> {
+        let names = self.namespaces.names.iter().map(|pattern| format!("namespace name {pattern}"));
+        let tagged = |kind: &'static str, selectors: &[Selector], tags: &Tags| -> Vec<String> {
+            let complaints = selectors.iter().filter_map(|selector| selector.complaint(tags));
+            complaints.map(|complaint| format!("namespace {kind} {complaint}")).collect()
+        };
+        let pods = self.pods.iter().map(|term| match term {
+            PodTerm::Label(selector) => format!("pod label {selector}"),
+            PodTerm::Annotation(selector) => format!("pod annotation {selector}"),
+        });
+        names
+            .chain(tagged("label", &self.namespaces.labels, labels))
+            .chain(tagged("annotation", &self.namespaces.annotations, annotations))
+            .chain(pods)
+            .collect()
+    }
+
     /// Whether nobody can ever be selected, which is legal and worth saying.
     pub fn is_empty(&self) -> bool {
         self.namespaces == NamespaceTerms::default() && self.pods.is_empty()

@@ -134,7 +134,7 @@ impl Index {
 
 /// The path of the key is a plain prefix of the repository's, not one of whole segments: `reg.io/team` serves
 /// `reg.io/teamwork`. Ports are compared as text.
-fn name_matches(name: &str, repository: &str) -> bool {
+pub(crate) fn name_matches(name: &str, repository: &str) -> bool {
     let (Some((pattern, prefix)), Some((target, path))) = (read_url(name), read_url(repository)) else {
         return false;
     };
@@ -146,7 +146,7 @@ fn name_matches(name: &str, repository: &str) -> bool {
 /// As `net.SplitHostPort` of Go: what it cannot split is all host. An IPv6 address loses its brackets only if
 /// a port follows, and as a pattern with brackets it matches nothing: the kubelet cannot serve such a
 /// registry.
-fn split_host_port(authority: &str) -> (&str, &str) {
+pub(crate) fn split_host_port(authority: &str) -> (&str, &str) {
     match authority.rsplit_once(':') {
         Some((host, port)) if !host.contains([':', '[', ']']) => (host, port),
         Some((host, port)) => {
@@ -157,6 +157,11 @@ fn split_host_port(authority: &str) -> (&str, &str) {
     }
 }
 
+/// Whether an entry that is filed under this name would be tried for a repository if there were no other.
+pub(crate) fn name_serves(name: &str, repository: &str) -> bool {
+    name_matches(name, repository) || name == HUB_FALL_BACK && falls_back_to_hub(repository)
+}
+
 /// Docker Hub, and any host that has neither dot nor port (of those that a name can have that is
 /// `localhost`).
 fn falls_back_to_hub(repository: &str) -> bool {
@@ -165,6 +170,11 @@ fn falls_back_to_hub(repository: &str) -> bool {
 }
 
 // === decoding ===
+
+/// The keys of the entries of one Secret as they are spelled, in their order.
+pub(crate) fn keys(secret: &PullSecret<'_>) -> Result<Vec<String>, SecretFault> {
+    Ok(decode(secret)?.into_iter().map(|(key, _)| key).collect())
+}
 
 /// The entries of one Secret in the order of their keys.
 fn decode(secret: &PullSecret<'_>) -> Result<Vec<(String, Offer)>, SecretFault> {

@@ -3,12 +3,13 @@
 //! In reading order: names and values ([`name`], [`token`], [`credential`], [`registry`]), what is in a Secret
 //! ([`dockerconfig`], [`keyring`], [`kubelet`]), who gets what ([`selector`], [`grant`], [`census`], [`source`],
 //! [`holding`], [`account`]), what is known ([`world`]), what to do ([`plan()`]), when ([`queue`], [`controller`]) and
-//! what to say about it ([`reason`], [`standing`], [`durations`]).
+//! what to say about it ([`reason`], [`standing`], [`durations`]); and why a pod cannot pull ([`diagnosis`]).
 
 pub mod account;
 pub mod census;
 pub mod controller;
 pub mod credential;
+pub mod diagnosis;
 pub mod dockerconfig;
 pub mod durations;
 pub mod exchange;

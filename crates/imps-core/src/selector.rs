@@ -106,6 +106,15 @@ impl Selector {
         })
     }
 
+    /// The first requirement that an object does not meet, and what it has instead: `team=payments (it is shop)`.
+    pub fn complaint(&self, tags: &Tags) -> Option<String> {
+        let alone = |requirement: &Requirement| Self { requirements: vec![requirement.clone()] };
+        let failed = self.requirements.iter().find(|requirement| !alone(requirement).matches(tags))?;
+        let found =
+            tags.get(&failed.key).map_or("it is not set".to_owned(), |value| format!("it is {value:?}"));
+        Some(format!("{} ({found})", alone(failed)))
+    }
+
     /// A key that every matching object has, if there is one: what an index can look the selector up by.
     pub fn anchor(&self) -> Option<&str> {
         let present = |r: &&Requirement| matches!(r.test, Test::In(_) | Test::Exists);
@@ -248,6 +257,16 @@ mod tests {
             .and_then(|s| s.and("legacy", "DoesNotExist", &[]))
             .unwrap();
         assert_eq!(selector.to_string(), "team=payments,tier in (a,b),env notin (dev),x,!legacy");
+    }
+
+    #[test]
+    fn what_an_object_lacks_is_said_with_what_it_has() {
+        let selector =
+            Selector::exactly([("team".into(), "payments".into())]).and("x", "Exists", &[]).unwrap();
+        let complaint = |pairs: &[(&str, &str)]| selector.complaint(&tags(pairs)).unwrap_or_default();
+        assert_eq!(complaint(&[("team", "shop")]), "team=payments (it is \"shop\")");
+        assert_eq!(complaint(&[("team", "payments")]), "x (it is not set)");
+        assert_eq!(complaint(&[("team", "payments"), ("x", "")]), "");
     }
 
     #[test]

@@ -19,7 +19,8 @@ pub(crate) enum Command {
     /// Run the operator: watch the cluster and write the Secrets
     ///
     /// Reads every ImagePullSecret, merges the docker logins of its sources, and keeps one Secret of type
-    /// kubernetes.io/dockerconfigjson in each selected namespace. It ends on SIGTERM after finishing what is in flight.
+    /// kubernetes.io/dockerconfigjson in each selected namespace. It ends on SIGTERM after finishing what is in
+    /// flight.
     ///
     /// Serves /metrics, /livez and /readyz at --metrics-addr. `imps rbac` prints the rights that it needs.
     Controller(ControllerArgs),
@@ -58,8 +59,8 @@ pub(crate) enum Command {
     ///
     /// namespaced: to those names, and only in the namespaces of --namespaces. Start the operator with the same list.
     ///
-    /// cluster: to every Secret there is. It is for ImagePullSecrets that come later, with names that nobody knows yet.
-    /// Whoever takes over the operator can then read and write all Secrets.
+    /// cluster: to every Secret there is. It is for ImagePullSecrets that come later, with names that nobody knows
+    /// yet. Whoever takes over the operator can then read and write all Secrets.
     ///
     /// Sources are granted by their names, each in its namespace (with --mode cluster they are covered). Pods,
     /// ServiceAccounts and finalizers are granted when one of the manifests needs them; source Secrets among the
@@ -77,6 +78,24 @@ pub(crate) enum Command {
         --service-account shop/refresher | kubectl apply -f -"
     )]
     Rbac(RbacArgs),
+    /// Say why pods cannot pull their images, and what to do
+    ///
+    /// Looks, rung by rung, at what a pod waits for, what the registry said, where its pull secrets come from, whether
+    /// the kubelet can read them, which entries match the image as the kubelet matches, whether they are fresh, and
+    /// which ImagePullSecret should have supplied them; from the cluster, or with -f from manifests. It reads and
+    /// changes nothing, works without imps on the cluster, and says what it may not read instead of giving up.
+    ///
+    /// No credential and no user name is ever printed. Exit code 0: nothing found; 1: a finding at or above
+    /// --fail-level; 2: not a call that makes sense; 3: could not be determined. docs/findings explains each finding.
+    #[command(
+        after_help = "Examples:\n  imps diagnose pod/web-7c9f -n shop\n  imps diagnose deploy/web -n shop -o wide\n  \
+        imps diagnose --all\n  imps diagnose --image registry.example/app:1 -n shop --service-account builder\n  \
+        kubectl get pods,events,secrets,sa,ns,imps -A -o yaml | imps diagnose -f -\n  \
+        imps diagnose --event 'failed to authorize: failed to fetch anonymous token: 401 Unauthorized'"
+    )]
+    Diagnose(Box<DiagnoseArgs>),
+    /// List what `imps diagnose` can find
+    Findings(FindingsArgs),
     /// Move over from a tool that did this before
     #[command(subcommand)]
     Migrate(MigrateCommand),
@@ -339,6 +358,95 @@ pub(crate) enum Feature {
     ServiceAccounts,
 }
 
+#[derive(clap::Args, Debug)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true)
+    .args(["target", "namespace", "all", "filename", "image", "event"]))]
+pub(crate) struct DiagnoseArgs {
+    /// A pod, or what makes pods: POD, pod/NAME, deploy/NAME, sts/NAME, ds/NAME, rs/NAME or job/NAME
+    #[arg(value_name = "POD|KIND/NAME", value_parser = target)]
+    pub(crate) target: Option<Target>,
+    /// Its namespace; alone, all pods there that wait for an image
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace_name)]
+    pub(crate) namespace: Option<NamespaceName>,
+    /// All pods of the cluster that wait for an image
+    #[arg(short = 'A', long, conflicts_with_all = ["target", "namespace", "image"])]
+    pub(crate) all: bool,
+    /// A manifest, a folder of manifests, or - for standard input, instead of the cluster; can be given more than once
+    ///
+    /// Pods, what makes pods, Events, Secrets, ServiceAccounts, Namespaces and ImagePullSecrets are looked at.
+    #[arg(short, long = "filename", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
+    pub(crate) filename: Vec<PathBuf>,
+    /// An image, as if a pod in the namespace were made with it
+    #[arg(long, value_name = "REF", requires = "namespace", conflicts_with = "target")]
+    pub(crate) image: Option<String>,
+    /// As whom that pod would run
+    #[arg(long, value_name = "NAME", requires = "image", default_value = "default")]
+    pub(crate) service_account: String,
+    /// Explain only this message of a kubelet or container runtime; - reads it from standard input
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["target", "namespace", "all", "filename", "image"])]
+    pub(crate) event: Option<String>,
+    /// Judge ends of tokens as of this time instead of now, for manifests of an earlier day
+    #[arg(long, value_name = "TIME", requires = "filename")]
+    pub(crate) at: Option<jiff::Timestamp>,
+    /// For people, for people who want all of it, or for machines
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: ReportFormat,
+    /// Exit code 1 from which severity on
+    #[arg(long, value_name = "SEVERITY", default_value = "error")]
+    pub(crate) fail_level: FailLevel,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
+/// What a diagnosis is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Target {
+    /// `Pod`, `Deployment` and so on.
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ReportFormat {
+    /// The verdict and what leads to it
+    Table,
+    /// Every finding, with what was seen
+    Wide,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FailLevel {
+    /// Causes
+    Error,
+    /// What may be a cause, too
+    Warning,
+    /// Anything worth knowing
+    Info,
+    /// Not at all
+    Never,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct FindingsArgs {
+    /// For people, for machines, or the page of the documentation
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: FindingsFormat,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FindingsFormat {
+    /// A table
+    Table,
+    /// JSON
+    Json,
+    /// Markdown
+    Markdown,
+}
+
 #[derive(Subcommand, Debug)]
 pub(crate) enum MigrateCommand {
     /// Print what takes the place of registry-creds: sources, ImagePullSecrets, and the steps in their order
@@ -360,8 +468,8 @@ pub(crate) enum MigrateCommand {
     /// Check an installation of banzaicloud/imps, and say what changes under this program
     ///
     /// Looks at its Deployments with their arguments, the definition of the custom resource, the ImagePullSecrets with
-    /// their sources and targets, refreshers, and whatever else writes the same Secrets; from manifests or, without -f,
-    /// from the cluster. Nothing is changed, no credential is printed, and no token is asked for.
+    /// their sources and targets, refreshers, and whatever else writes the same Secrets; from manifests or, without
+    /// -f, from the cluster. Nothing is changed, no credential is printed, and no token is asked for.
     ///
     /// Exit code 0 says that nothing needs attention, 1 that something does, or that it could not be checked.
     #[command(after_help = "Examples:\n  imps migrate imps\n  imps migrate imps -o json | jq .attention\n  \
@@ -371,7 +479,8 @@ pub(crate) enum MigrateCommand {
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct MigrateImpsArgs {
-    /// A manifest, a folder of manifests, or - for standard input; can be given more than once. Without it, the cluster
+    /// A manifest, a folder of manifests, or - for standard input; can be given more than once. Without it, the
+    /// cluster
     #[arg(short, long = "filename", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
     pub(crate) filename: Vec<PathBuf>,
     /// Look for Deployments in this namespace only
@@ -386,7 +495,8 @@ pub(crate) struct MigrateImpsArgs {
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct RegistryCredsArgs {
-    /// A manifest, a folder of manifests, or - for standard input; can be given more than once. Without it, the cluster
+    /// A manifest, a folder of manifests, or - for standard input; can be given more than once. Without it, the
+    /// cluster
     #[arg(short, long = "filename", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
     pub(crate) filename: Vec<PathBuf>,
     /// Where the Deployment or ReplicationController is looked for, and where manifests are that do not say so
@@ -417,6 +527,30 @@ fn namespace(text: &str) -> Result<String, String> {
 
 fn namespace_name(text: &str) -> Result<NamespaceName, String> {
     namespace(text).map(NamespaceName::new)
+}
+
+/// Kinds that a diagnosis can be about, with the words that kubectl takes for them.
+const TARGET_KINDS: [(&str, &[&str]); 6] = [
+    ("Pod", &["pod", "pods", "po"]),
+    ("Deployment", &["deployment", "deployments", "deploy"]),
+    ("StatefulSet", &["statefulset", "statefulsets", "sts"]),
+    ("DaemonSet", &["daemonset", "daemonsets", "ds"]),
+    ("ReplicaSet", &["replicaset", "replicasets", "rs"]),
+    ("Job", &["job", "jobs"]),
+];
+
+/// Reads `POD` or `KIND/NAME`.
+fn target(text: &str) -> Result<Target, String> {
+    let (word, name) = text.split_once('/').unwrap_or(("pod", text));
+    // `deployments.apps` is as good.
+    let word = word.split('.').next().unwrap_or_default().to_lowercase();
+    let kind = TARGET_KINDS.iter().find(|(_, words)| words.contains(&word.as_str()));
+    let kind =
+        kind.ok_or("pods, deployments, statefulsets, daemonsets, replicasets and jobs can be diagnosed")?.0;
+    if !is_dns_subdomain(name) {
+        return Err(format!("{name:?} is not a name"));
+    }
+    Ok(Target { kind, name: name.to_owned() })
 }
 
 /// Reads `namespace.name`. The name may have dots of its own, the namespace may not.
@@ -494,6 +628,31 @@ mod tests {
         assert!(refresher(&TARGET).unwrap_err().contains("--source-secret <NAMESPACE.NAME>"));
         let complaint = refresher(&["--source-secret=home.hub"]).unwrap_err();
         assert!(complaint.contains("--target-secret <NAMESPACE.NAME>"), "{complaint}");
+    }
+
+    #[test]
+    fn what_is_diagnosed_is_named_as_kubectl_names_it() {
+        let target = |text: &str| -> Result<Target, String> {
+            match parse(&["diagnose", text])?.command {
+                Command::Diagnose(args) => Ok(args.target.unwrap()),
+                other => panic!("{other:?}"),
+            }
+        };
+        for (text, kind) in [
+            ("web", "Pod"),
+            ("pod/web", "Pod"),
+            ("deploy/web", "Deployment"),
+            ("deployments.apps/web", "Deployment"),
+            ("sts/web", "StatefulSet"),
+            ("job/web", "Job"),
+        ] {
+            assert_eq!(target(text), Ok(Target { kind, name: "web".to_owned() }), "{text}");
+        }
+        assert!(target("svc/web").unwrap_err().contains("can be diagnosed"));
+        assert!(target("pod/Web_1").is_err());
+        for bad in [&["diagnose"][..], &["diagnose", "--image=a"], &["diagnose", "web", "--all"]] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -5,8 +5,11 @@ use std::process::ExitCode;
 use crate::args::Command;
 use crate::runtime::output;
 
+mod cluster;
 mod controller;
 mod crd;
+mod diagnose;
+mod findings;
 mod log_level;
 mod manifests;
 mod metrics;
@@ -25,6 +28,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Refresher(args) => refresher::run(args),
         Command::Plan(args) => plan::run(&args),
         Command::Crd(args) => crd::run(args),
+        Command::Diagnose(args) => Ok(diagnose::run(*args)),
+        Command::Findings(args) => findings::run(&args),
         Command::Rbac(args) => rbac::run(&args),
         Command::Migrate(command) => migrate::run(command),
         Command::Metrics(args) => metrics::run(args),

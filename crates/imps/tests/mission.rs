@@ -14,6 +14,7 @@ mod mission {
     pub(crate) mod cloud;
     pub(crate) mod crd;
     pub(crate) mod definition;
+    pub(crate) mod diagnose;
     pub(crate) mod ecr;
     pub(crate) mod exchanged;
     pub(crate) mod gcp;
@@ -28,6 +29,7 @@ mod mission {
     pub(crate) mod process;
     pub(crate) mod proxy;
     pub(crate) mod read;
+    pub(crate) mod reader;
     pub(crate) mod refresher;
     pub(crate) mod rights;
     pub(crate) mod selection;

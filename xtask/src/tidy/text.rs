@@ -17,10 +17,12 @@ const GROUP_FILES: [&str; 3] = [
 ];
 
 /// Where a credential is turned into bytes. Each file here is one that an auditor reads.
-const REVEALING_FILES: [&str; 5] = [
+const REVEALING_FILES: [&str; 6] = [
     "crates/imps-core/src/token.rs",
     "crates/imps-core/src/dockerconfig/render.rs",
     "crates/imps-registry/src/aws/session.rs",
+    // Reads from a token when it ends, and keeps nothing else.
+    "crates/imps-core/src/diagnosis/expiry.rs",
     // Sends tokens to those who exchange them for others.
     "crates/imps-registry/src/wire.rs",
     // Prints the credentials of a tool that is left, where the user asks for them.

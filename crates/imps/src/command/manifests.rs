@@ -55,16 +55,29 @@ fn parse_file(path: &Path, objects: &mut Vec<Value>) -> Result<(), Error> {
 
 fn parse(text: &str, origin: &str, objects: &mut Vec<Value>) -> Result<(), Error> {
     // The parser's own words may quote the document, and that may hold credentials: only the place is told.
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
-        let place = error
-            .location()
-            .map_or_else(String::new, |at| format!(" at line {}, column {}", at.line(), at.column()));
-        format!("{origin} is not valid YAML{place}")
-    })?;
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple_with_options(text, limits()).map_err(|error| {
+            let place = error
+                .location()
+                .map_or_else(String::new, |at| format!(" at line {}, column {}", at.line(), at.column()));
+            format!("{origin} is not valid YAML{place}")
+        })?;
     for document in documents {
         unroll(document, objects);
     }
     Ok(())
+}
+
+/// The whole of a large cluster is more than the parser takes for a config, and comes from the user's own hands.
+fn limits() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_documents: 1_000_000,
+            max_nodes: 100_000_000,
+            max_events: 200_000_000,
+            max_total_scalar_bytes: 4 << 30,
+        },
+    }
 }
 
 fn unroll(document: Value, objects: &mut Vec<Value>) {
@@ -106,18 +119,24 @@ pub(super) fn place(object: &Value) -> SecretRef {
     SecretRef::new(namespace_of(object), text(object, "/metadata/name"))
 }
 
-/// Reads a Secret's manifest as the API server would show the object: `stringData` is merged into `data`.
+/// Reads a Secret's manifest as the API server would show the object.
 pub(super) fn secret<V: serde::de::DeserializeOwned>(manifest: &Value) -> Option<V> {
-    let mut object = manifest.clone();
-    if let Some(Value::Object(plain)) = object.as_object_mut()?.remove("stringData") {
-        let data = object.as_object_mut()?.entry("data").or_insert_with(|| json!({}));
+    serde_json::from_value(stored_secret(manifest.clone())).ok()
+}
+
+/// A Secret's manifest as the API server would store it: `stringData` is merged into `data`, and no type is `Opaque`.
+pub(super) fn stored_secret(mut object: Value) -> Value {
+    let plain = object.as_object_mut().and_then(|fields| fields.remove("stringData"));
+    if let Some(Value::Object(plain)) = plain {
+        if !object["data"].is_object() {
+            object["data"] = json!({});
+        }
         for (key, value) in plain {
-            let encoded = BASE64_STANDARD.encode(value.as_str().unwrap_or_default());
-            data.as_object_mut()?.insert(key, encoded.into());
+            object["data"][key] = BASE64_STANDARD.encode(value.as_str().unwrap_or_default()).into();
         }
     }
-    if text(&object, "/type").is_empty() {
-        object.as_object_mut()?.insert("type".to_owned(), "Opaque".into());
+    if text(&object, "/type").is_empty() && object.is_object() {
+        object["type"] = "Opaque".into();
     }
-    serde_json::from_value(object).ok()
+    object
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::cluster::at_cluster;
 use super::{Error, manifests};
 use crate::args::{ManifestFormat, MigrateCommand, MigrateImpsArgs, OutputFormat, RegistryCredsArgs};
 use crate::runtime::output;
@@ -30,7 +31,7 @@ fn registry_creds(args: RegistryCredsArgs) -> Result<ExitCode, Error> {
     let RegistryCredsArgs { filename, namespace, with_credentials, output, access } = args;
     let complete = filename.is_empty();
     let (all, unseen) = if complete {
-        look::at_cluster(access, async |client| look::registry_creds(&client, &namespace).await)?
+        at_cluster(access, async |client| Ok(look::registry_creds(&client, &namespace).await?))?
     } else {
         (manifests::read(&filename)?, Vec::new())
     };
@@ -73,7 +74,7 @@ fn imps(args: MigrateImpsArgs) -> Result<ExitCode, Error> {
     let MigrateImpsArgs { filename, namespace, output, access } = args;
     let complete = filename.is_empty();
     let (all, unseen) = if complete {
-        look::at_cluster(access, async |client| look::original(&client, namespace.as_deref()).await)?
+        at_cluster(access, async |client| Ok(look::original(&client, namespace.as_deref()).await?))?
     } else {
         (manifests::read(&filename)?, Vec::new())
     };

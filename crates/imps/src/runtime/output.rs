@@ -1,6 +1,6 @@
 //! Standard output and standard error of the commands.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 /// Writes to standard output. A reader that went away (`imps plan … | head`) is not an error.
 pub(crate) fn print(text: &str) -> std::io::Result<()> {
@@ -20,4 +20,19 @@ pub(crate) fn complain(error: &(dyn std::error::Error + Send + Sync + 'static)) 
     }
     // There is nowhere left to report a failure of standard error to.
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Shows on the terminal what is being done, over what was shown before; nothing where nobody watches.
+pub(crate) fn progress(text: &str) {
+    let mut error = std::io::stderr();
+    if error.is_terminal() {
+        // As above.
+        let _ = write!(error, "\r\x1b[K{text}");
+        let _ = error.flush();
+    }
+}
+
+/// Whether standard output is a terminal that may be written to in colours (no-color.org).
+pub(crate) fn in_colour() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -1,6 +1,6 @@
 //! `imps migrate` at a cluster: it reads with few rights and writes nothing, and what it prints takes over in place.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -9,7 +9,7 @@ use imps_cluster::rules::Needs;
 use imps_core::dockerconfig::Format;
 use imps_core::name::SecretRef;
 use imps_core::selector::NamePattern;
-use imps_testbed::{fresh_name, manifest};
+use imps_testbed::manifest;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::api::{Api, DynamicObject, GroupVersionKind, ListParams, PostParams};
 use kube::core::ApiResource;
@@ -17,64 +17,16 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::read::{docker_config, kubelet_uses, version};
-use super::stage::{Login, Scene, Solo, binary, wait_for_right};
+use super::reader::{Reader, rule};
+use super::stage::{Login, Scene, Solo};
 use super::wait::eventually;
 
 const OLD: Login<'_> = ("robot", "first");
 const NEW: Login<'_> = ("robot", "second");
 const IMAGE: &str = "reg.example/team/app:1";
 
-/// Somebody who may read a few things.
-struct Reader {
-    user: String,
-    kubeconfig: std::path::PathBuf,
-}
-
-impl Reader {
-    /// An account with these rules and no other.
-    async fn new(scene: &Scene, rules: Value) -> Self {
-        let name = fresh_name("reader");
-        let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
-        let subject = json!({"kind": "ServiceAccount", "namespace": scene.home, "name": name});
-        let metadata = json!({ "name": name });
-        let version = "rbac.authorization.k8s.io/v1";
-        manifest::apply(
-            &scene.client,
-            &[
-                json!({
-                    "apiVersion": "v1", "kind": "ServiceAccount",
-                    "metadata": {"name": name, "namespace": scene.home},
-                }),
-                json!({"apiVersion": version, "kind": "ClusterRole", "metadata": metadata, "rules": rules}),
-                json!({
-                    "apiVersion": version, "kind": "ClusterRoleBinding", "metadata": metadata,
-                    "roleRef": role, "subjects": [subject],
-                }),
-            ],
-        )
-        .await
-        .unwrap();
-        let user = format!("system:serviceaccount:{}:{name}", scene.home);
-        for rule in rules.as_array().unwrap() {
-            let right = json!({
-                "group": rule["apiGroups"][0], "resource": rule["resources"][0], "verb": rule["verbs"][0],
-            });
-            wait_for_right(&scene.client, &user, right).await;
-        }
-        let token = scene.plane().service_account_token(&scene.home, &name).await.unwrap();
-        Self { user, kubeconfig: scene.plane().write_kubeconfig(&name, &token).unwrap() }
-    }
-
-    /// Runs `imps migrate`.
-    fn migrate(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(binary());
-        command.arg("migrate").args(arguments).arg("--kubeconfig").arg(&self.kubeconfig);
-        command.output().unwrap()
-    }
-}
-
-fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
-    json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
+fn migrate(reader: &Reader, arguments: &[&str]) -> Output {
+    reader.run(&[&["migrate"], arguments].concat())
 }
 
 fn said(output: &Output) -> String {
@@ -184,7 +136,7 @@ async fn an_installation_of_the_original_is_checked_by_reading_alone() {
         rule("apiextensions.k8s.io", &["customresourcedefinitions"], &["get"]),
     ]);
     let reader = Reader::new(scene, rules).await;
-    let output = reader.migrate(&["imps", "-o", "json"]);
+    let output = reader.run(&["migrate", "imps", "-o", "json"]);
     let report: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
     assert_eq!(report["attention"], json!([]), "{report:#}");
@@ -204,7 +156,7 @@ async fn an_installation_of_the_original_is_checked_by_reading_alone() {
     let other = scene.namespace("other", json!({})).await;
     write(scene, &other, "somebody", json!({"name": scene.secret}), OLD).await;
     scene.edit_grant(&grant, json!({"target": {"namespaces": {"names": [shop, other]}}})).await;
-    let output = reader.migrate(&["imps"]);
+    let output = reader.run(&["migrate", "imps"]);
     let conflict = format!("Secret {other}/{}", scene.secret);
     assert_eq!(output.status.code(), Some(1));
     assert!(
@@ -215,7 +167,7 @@ async fn an_installation_of_the_original_is_checked_by_reading_alone() {
 
     // And a right that is missing is named.
     let stranger = Reader::new(scene, json!([rule("apps", &["deployments"], &["list"])])).await;
-    let output = stranger.migrate(&["imps"]);
+    let output = stranger.run(&["migrate", "imps"]);
     let missing = format!("the right that is missing is list on {}.{}", keys::PLURAL, keys::GROUP);
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains(&missing), "{}", said(&output));
@@ -259,7 +211,7 @@ async fn cluster_pull_secrets_are_replaced_without_a_new_secret() {
         rule("ops.alexellis.io", &["clusterpullsecrets"], &["list"]),
     ]);
     let reader = Reader::new(scene, rules).await;
-    let items = printed(&reader.migrate(&["registry-creds", "-n", &scene.home, "-o", "json"]));
+    let items = printed(&reader.run(&["migrate", "registry-creds", "-n", &scene.home, "-o", "json"]));
     let kinds: Vec<&str> = items.iter().map(|item| item["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, [keys::KIND], "the seed itself is the source");
     let needs = Needs {
@@ -340,10 +292,10 @@ async fn the_secrets_of_upmc_are_taken_over_in_place() {
     ]);
     let reader = Reader::new(&scene, rules).await;
     let arguments = ["registry-creds", "-n", &scene.home, "-o", "json"];
-    let hidden = reader.migrate(&arguments);
+    let hidden = migrate(&reader, &arguments);
     assert!(!said(&hidden).contains(NEW.1), "{}", said(&hidden));
     assert!(said(&hidden).contains("kubectl get secret dpr"), "{}", said(&hidden));
-    let items = printed(&reader.migrate(&[&arguments[..], &["--with-credentials"]].concat()));
+    let items = printed(&migrate(&reader, &[&arguments[..], &["--with-credentials"]].concat()));
     let grant = items.iter().find(|item| item["kind"] == keys::KIND).unwrap();
     let credential = &grant["spec"]["registry"]["credentials"][0];
     let source =

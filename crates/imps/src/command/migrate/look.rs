@@ -2,41 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use imps_cluster::client::{Access, connect};
 use imps_cluster::snapshot::{Kind, Unseen, Which, get, list};
-use imps_cluster::traffic::Traffic;
 use imps_core::name::SecretRef;
 use kube::Client;
 use serde_json::Value;
 
-use super::super::{Error, manifests};
+use super::super::manifests;
 use super::workload::{Objects, Workload};
 use super::{alexellis, original, upmc};
-use crate::args::AccessArgs;
 
 /// Objects, and what of a cluster could not be looked at.
 pub(super) type Seen = (Vec<Value>, Vec<String>);
 
-/// Connects and looks.
-pub(super) fn at_cluster(
-    access: AccessArgs,
-    look: impl AsyncFnOnce(Client) -> Result<Seen, Unseen>,
-) -> Result<Seen, Error> {
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .map_err(|_| "a TLS provider is already installed")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let access = Access { kubeconfig: access.kubeconfig, context: access.context };
-        let client = connect(&access, &Traffic::default()).await?;
-        Ok(look(client).await?)
-    })
-}
-
-/// Everything of registry-creds: its workloads in a namespace, the objects that these name, the ClusterPullSecrets with
-/// their seeds, and what stands at the names of the Secrets that it writes.
+/// Everything of registry-creds: its workloads in a namespace, the objects that these name, the ClusterPullSecrets
+/// with their seeds, and what stands at the names of the Secrets that it writes.
 pub(super) async fn registry_creds(client: &Client, namespace: &str) -> Result<Seen, Unseen> {
-    let here = Which { namespace: Some(namespace), name: None };
+    let here = Which { namespace: Some(namespace), ..Which::default() };
     let mut seen = Gathered::default();
     for kind in [Kind::DEPLOYMENT, Kind::REPLICATION_CONTROLLER] {
         seen.take(list(client, kind, here).await?);
@@ -50,7 +31,7 @@ pub(super) async fn registry_creds(client: &Client, namespace: &str) -> Result<S
         );
     }
     for name in &targets {
-        let mut found = list(client, Kind::SECRET, Which { namespace: None, name: Some(name) }).await;
+        let mut found = list(client, Kind::SECRET, Which { name: Some(name), ..Which::default() }).await;
         // What is in them does not matter, and is not kept.
         for object in found.iter_mut().flatten().flatten() {
             object["data"] = Value::Null;
@@ -80,7 +61,7 @@ fn references(objects: Objects<'_>) -> (BTreeSet<(&'static str, SecretRef)>, BTr
 /// for them. Of `images.cisco.com`, the name of the group in version 0.4.0, too.
 pub(super) async fn original(client: &Client, namespace: Option<&str>) -> Result<Seen, Unseen> {
     let mut seen = Gathered::default();
-    seen.take(list(client, Kind::DEPLOYMENT, Which { namespace, name: None }).await?);
+    seen.take(list(client, Kind::DEPLOYMENT, Which { namespace, ..Which::default() }).await?);
     for kind in [Kind::GRANT, original::LATER_GRANT] {
         let name = format!("{}.{}", kind.plural, kind.group);
         let definition = get(client, Kind::DEFINITION, None, &name).await;
@@ -98,7 +79,7 @@ pub(super) async fn original(client: &Client, namespace: Option<&str>) -> Result
         seen.take(secret.map(|one| vec![one]));
     }
     for name in &needs.targets {
-        seen.take(list(client, Kind::SECRET, Which { namespace: None, name: Some(name) }).await?);
+        seen.take(list(client, Kind::SECRET, Which { name: Some(name), ..Which::default() }).await?);
     }
     Ok((seen.all, seen.unseen))
 }

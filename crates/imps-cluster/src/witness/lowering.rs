@@ -1,0 +1,320 @@
+//! From objects to the values of a case.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use imps_api::{ImagePullSecret, keys, lower};
+use imps_core::diagnosis::{
+    Account, Case, Container, ContainerKind, Granted, Pod, PullSecret, Sight, SourceWord, Space, State,
+    is_pull_reason,
+};
+use imps_core::dockerconfig::{self, Format};
+use imps_core::name::{SecretName, SecretRef};
+use imps_core::selector::{Selector, Tags};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::Testimony;
+
+/// Lists of containers in a spec, and of what the status says about them.
+const CONTAINERS: [(&str, &str, ContainerKind); 3] = [
+    ("initContainers", "initContainerStatuses", ContainerKind::Init),
+    ("containers", "containerStatuses", ContainerKind::Main),
+    ("ephemeralContainers", "ephemeralContainerStatuses", ContainerKind::Ephemeral),
+];
+
+/// Reasons of events that are about images.
+pub(super) const EVENT_REASONS: [&str; 4] =
+    ["Failed", "FailedToRetrieveImagePullSecret", "InspectFailed", "ErrImageNeverPull"];
+
+/// The case of a pod, with all that the testimony says about it.
+pub(super) fn case(
+    testimony: &Testimony,
+    object: &Value,
+    subject: &str,
+    grants: Sight<Vec<Granted>>,
+) -> Case {
+    let pod = pod(object, subject);
+    let here = pod.namespace.to_string();
+    let account = account(testimony, &here, pod.account.as_str());
+    let default_account = self::account(testimony, &here, "default");
+    let named = |sight: &Sight<Account>| -> Vec<SecretName> {
+        sight.seen().map(|account| account.pull_secrets.clone()).unwrap_or_default()
+    };
+    let targets = grants.seen().into_iter().flatten().filter_map(|granted| granted.grant.as_ref().ok());
+    let targets: Vec<SecretName> = targets.map(|grant| grant.template.name.clone()).collect();
+    let mut secrets: BTreeMap<SecretName, Sight<PullSecret>> = BTreeMap::new();
+    for object in testimony.of("Secret").iter().filter(|object| namespace(object) == here) {
+        secrets.insert(name(object).into(), Sight::Seen(pull_secret(object)));
+    }
+    for name in
+        pod.pull_secrets.iter().chain(&named(&account)).chain(&named(&default_account)).chain(&targets)
+    {
+        if !secrets.contains_key(name) {
+            secrets.insert(name.clone(), testimony.unseen("Secret", &here, name.as_str()));
+        }
+    }
+    let wanted: BTreeSet<&SecretName> =
+        secrets.iter().filter(|(_, sight)| sight.seen().is_none()).map(|(name, _)| name).collect();
+    let elsewhere = testimony.of("Secret").iter().filter(|object| namespace(object) != here);
+    let elsewhere: Vec<SecretRef> = elsewhere
+        .map(|object| SecretRef::new(namespace(object), name(object)))
+        .filter(|at| wanted.contains(&at.name))
+        .collect();
+    let space = match testimony.of("Namespace").iter().find(|object| name(object) == here) {
+        Some(object) => {
+            Sight::Seen(Space { labels: tags(object, "labels"), annotations: tags(object, "annotations") })
+        }
+        None => testimony.unseen("Namespace", &here, &here),
+    };
+    let events = events(testimony, object);
+    Case { pod, space, account, default_account, secrets, elsewhere, events, grants }
+}
+
+fn pod(object: &Value, subject: &str) -> Pod {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let admitted = is_admitted(object);
+    let account = match text("/spec/serviceAccountName") {
+        "" => "default",
+        named => named,
+    };
+    Pod {
+        namespace: namespace(object).into(),
+        subject: subject.to_owned(),
+        name: admitted.then(|| name(object).to_owned()),
+        tags: (tags(object, "labels"), tags(object, "annotations")),
+        node: Some(text("/spec/nodeName").to_owned()).filter(|node| !node.is_empty()),
+        account: account.into(),
+        pull_secrets: pull_secrets(object.pointer("/spec/imagePullSecrets")),
+        admitted,
+        containers: CONTAINERS.iter().flat_map(|place| containers(object, place)).collect(),
+    }
+}
+
+fn containers(object: &Value, place: &(&str, &str, ContainerKind)) -> Vec<Container> {
+    let (list, statuses, kind) = place;
+    let items = |pointer: String| object.pointer(&pointer).and_then(Value::as_array).into_iter().flatten();
+    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let one = |container: &Value| Container {
+        name: text(container, "name"),
+        kind: *kind,
+        image: text(container, "image"),
+        pull_policy: text(container, "imagePullPolicy"),
+        state: items(format!("/status/{statuses}"))
+            .find(|status| status["name"] == container["name"])
+            .map_or(State::Unsaid, |status| state(&status["state"])),
+    };
+    items(format!("/spec/{list}")).map(one).collect()
+}
+
+fn state(state: &Value) -> State {
+    let waiting = &state["waiting"];
+    if waiting.is_object() {
+        let text = |key: &str| waiting[key].as_str().unwrap_or_default().to_owned();
+        return State::Waiting { reason: text("reason"), message: text("message") };
+    }
+    if state["running"].is_object() || state["terminated"].is_object() {
+        State::Started
+    } else {
+        State::Unsaid
+    }
+}
+
+/// Whether a pod exists, and is not only described.
+pub(super) fn is_admitted(pod: &Value) -> bool {
+    let has = |pointer: &str| pod.pointer(pointer).is_some_and(|value| !value.is_null());
+    has("/metadata/uid") || has("/metadata/creationTimestamp") || has("/status/phase")
+}
+
+/// Whether the kubelet says of a container that it waits for its image.
+pub(super) fn waits_for_an_image(pod: &Value) -> bool {
+    let statuses =
+        CONTAINERS.iter().filter_map(|(_, statuses, _)| pod.pointer(&format!("/status/{statuses}")));
+    statuses.filter_map(Value::as_array).flatten().any(|status| {
+        status.pointer("/state/waiting/reason").and_then(Value::as_str).is_some_and(is_pull_reason)
+    })
+}
+
+/// What an object that makes pods would make, and what to call it.
+pub(super) fn template(workload: &Value) -> Option<(Value, String)> {
+    let template = workload.pointer("/spec/template")?;
+    let mut pod = json!({"kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]});
+    if !pod["metadata"].is_object() {
+        pod["metadata"] = json!({});
+    }
+    pod["metadata"]["namespace"] = namespace(workload).into();
+    pod["metadata"]["name"] = Value::Null;
+    let kind = workload["kind"].as_str().unwrap_or_default().to_lowercase();
+    Some((pod, format!("{kind}/{}", name(workload))))
+}
+
+/// Whether an object is one that makes pods from a template.
+pub(super) fn makes_pods(object: &Value) -> bool {
+    object.pointer("/spec/template/spec/containers").is_some() && object.pointer("/spec/selector").is_some()
+}
+
+/// The selector of a workload over pods.
+pub(super) fn selector(workload: &Value) -> Option<Selector> {
+    let selector = workload.pointer("/spec/selector")?;
+    let labels: Tags = serde_json::from_value(selector["matchLabels"].clone()).unwrap_or_default();
+    let expressions = selector["matchExpressions"].as_array().into_iter().flatten();
+    let built = expressions.clone().try_fold(Selector::exactly(labels.clone()), |selector, expression| {
+        let values: Vec<String> = serde_json::from_value(expression["values"].clone()).unwrap_or_default();
+        let text = |key: &str| expression[key].as_str().unwrap_or_default();
+        selector.and(text("key"), text("operator"), &values)
+    });
+    // One without requirements would take every pod for its own.
+    built.ok().filter(|_| !labels.is_empty() || expressions.count() > 0)
+}
+
+fn account(testimony: &Testimony, here: &str, name: &str) -> Sight<Account> {
+    match testimony.find("ServiceAccount", here, name) {
+        Some(object) => Sight::Seen(Account { pull_secrets: pull_secrets(object.get("imagePullSecrets")) }),
+        // Kubernetes makes this one in every namespace; manifests rarely have it.
+        None if testimony.offline && name == "default" && !testimony.of("ServiceAccount").is_empty() => {
+            Sight::Seen(Account::default())
+        }
+        None => testimony.unseen("ServiceAccount", here, name),
+    }
+}
+
+/// The names in a list of pull secrets; one without a name is legal and means nothing.
+pub(super) fn pull_secrets(list: Option<&Value>) -> Vec<SecretName> {
+    let entries = list.and_then(Value::as_array).into_iter().flatten();
+    let names = entries.filter_map(|entry| entry["name"].as_str()).filter(|name| !name.is_empty());
+    names.map(SecretName::new).collect()
+}
+
+fn pull_secret(object: &Value) -> PullSecret {
+    let secret_type = object["type"].as_str().unwrap_or_default().to_owned();
+    let key = Format::from_secret_type(&secret_type).map(Format::data_key);
+    let value = key.and_then(|key| object["data"][key].as_str()).unwrap_or_default();
+    PullSecret {
+        data: Zeroizing::new(BASE64_STANDARD.decode(value).unwrap_or_default()),
+        keys: object["data"].as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect(),
+        secret_type,
+    }
+}
+
+/// What events say about a pod, in the order of time.
+fn events(testimony: &Testimony, pod: &Value) -> Vec<(Option<String>, String)> {
+    let name = name(pod);
+    if name.is_empty() {
+        return Vec::new();
+    }
+    let about = |event: &&Value| {
+        let object = regarded(event);
+        // A pod that was made anew under its name is another one.
+        let (uid, own) = (object["uid"].as_str(), pod.pointer("/metadata/uid").and_then(Value::as_str));
+        object["name"] == name
+            && object["namespace"].as_str().is_none_or(|at| at == namespace(pod))
+            && (uid.is_none() || own.is_none() || uid == own)
+    };
+    let mut events: Vec<&Value> =
+        testimony.of("Event").iter().filter(about).filter(|event| is_of_a_pull(event)).collect();
+    events.sort_by_key(|event| moment(event).to_owned());
+    let container = |event: &Value| {
+        let path = regarded(event)["fieldPath"].as_str()?;
+        Some(path.split_once('{')?.1.trim_end_matches('}').to_owned())
+    };
+    events.into_iter().map(|event| (container(event), message(event).to_owned())).collect()
+}
+
+/// What an event is about, in either of the two groups that events come in.
+pub(super) fn regarded(event: &Value) -> &Value {
+    if event["involvedObject"].is_object() { &event["involvedObject"] } else { &event["regarding"] }
+}
+
+fn is_of_a_pull(event: &Value) -> bool {
+    event["reason"].as_str().is_some_and(|reason| EVENT_REASONS.contains(&reason))
+}
+
+fn message(event: &Value) -> &str {
+    event["message"].as_str().or(event["note"].as_str()).unwrap_or_default()
+}
+
+/// When it was last seen. Timestamps of one form are in the order of their texts.
+fn moment(event: &Value) -> &str {
+    let times = ["/lastTimestamp", "/series/lastObservedTime", "/eventTime", "/metadata/creationTimestamp"];
+    times.iter().find_map(|pointer| event.pointer(pointer).and_then(Value::as_str)).unwrap_or_default()
+}
+
+/// What the `ImagePullSecret`s mean for a namespace.
+pub(super) fn grants(testimony: &Testimony, here: &str) -> Sight<Vec<Granted>> {
+    let is_ours = |object: &&Value| {
+        object["apiVersion"].as_str().is_some_and(|version| version.starts_with(&format!("{}/", keys::GROUP)))
+    };
+    let found: Vec<Granted> = testimony
+        .of(keys::KIND)
+        .iter()
+        .filter(is_ours)
+        .map(|object| granted(testimony, object, here))
+        .collect();
+    if found.is_empty() { testimony.unseen(keys::KIND, "", "") } else { Sight::Seen(found) }
+}
+
+fn granted(testimony: &Testimony, object: &Value, here: &str) -> Granted {
+    let Ok(read) = serde_json::from_value::<ImagePullSecret>(object.clone()) else {
+        return Granted {
+            name: name(object).into(),
+            grant: Err("it does not fit the schema".to_owned()),
+            sources: Vec::new(),
+            failure: None,
+            reported: false,
+        };
+    };
+    let status = read.status.clone().unwrap_or_default();
+    let fact = lower::lower(&read);
+    let grant = fact
+        .grant
+        .map_err(|rejections| rejections.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+    let told = status.sources.iter().map(|source| SourceWord {
+        at: SecretRef::new(source.namespace.as_str(), source.name.as_str()),
+        trouble: (!source.reason.is_empty()).then(|| (source.reason.clone(), source.message.clone())),
+        registries: source.registries.clone(),
+        expires: source.expires_at.map(|end| end.as_second()),
+    });
+    let mut sources: Vec<SourceWord> = told.collect();
+    if sources.is_empty() {
+        sources = grant.iter().flat_map(|grant| &grant.sources).map(|at| source(testimony, at)).collect();
+    }
+    let failure = status.failures.iter().find(|failure| failure.namespace == here);
+    Granted {
+        name: fact.identity.name,
+        grant,
+        sources,
+        failure: failure.map(|failure| (failure.reason.clone(), failure.message.clone())),
+        reported: read.status.is_some(),
+    }
+}
+
+/// A source that no status tells of yet: what its Secret has, if that was read.
+fn source(testimony: &Testimony, at: &SecretRef) -> SourceWord {
+    let object = testimony.find("Secret", at.namespace.as_str(), at.name.as_str());
+    let secret = object.map(pull_secret).unwrap_or_default();
+    let parsed = Format::from_secret_type(&secret.secret_type)
+        .and_then(|format| dockerconfig::parse(format, &secret.data).ok());
+    let registries = parsed.iter().flat_map(|parsed| parsed.keyring.registries());
+    SourceWord {
+        at: at.clone(),
+        trouble: None,
+        registries: registries.map(|registry| registry.as_str().to_owned()).collect(),
+        expires: None,
+    }
+}
+
+/// Labels or annotations.
+pub(super) fn tags(object: &Value, which: &str) -> Tags {
+    serde_json::from_value(object["metadata"][which].clone()).unwrap_or_default()
+}
+
+/// The name; empty when it has none.
+pub(super) fn name(object: &Value) -> &str {
+    object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The namespace, or the one that kubectl would take.
+pub(super) fn namespace(object: &Value) -> &str {
+    object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default")
+}

@@ -1,0 +1,125 @@
+//! `imps diagnose`: why pods cannot pull. Objects from the cluster or from manifests go the same way.
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use imps_cluster::witness::{Asked, Testimony, look};
+use imps_core::diagnosis::{Code, PullError, Severity, classify, diagnose};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::cluster::at_cluster;
+use super::{Error, manifests};
+use crate::args::{DiagnoseArgs, FailLevel, ReportFormat};
+use crate::runtime::output;
+
+mod report;
+mod screen;
+
+use report::{EventReport, Report};
+
+/// The exit code of what could not be determined.
+const UNDETERMINED: u8 = 3;
+
+/// The namespace that manifests are in when they do not say.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// Unlike other commands, what goes wrong here is not told by exit code 1, which says that something was found.
+pub(super) fn run(args: DiagnoseArgs) -> ExitCode {
+    let answer = match args.event.clone() {
+        Some(message) => explain(&args, message),
+        None => examine(args),
+    };
+    answer.unwrap_or_else(|error| {
+        output::complain(&*error);
+        ExitCode::from(UNDETERMINED)
+    })
+}
+
+fn examine(args: DiagnoseArgs) -> Result<ExitCode, Error> {
+    let (output, level, at) = (args.output, args.fail_level, args.at);
+    let testimony_and_asked = if args.filename.is_empty() { live(args)? } else { offline(&args)? };
+    let (testimony, asked) = testimony_and_asked;
+    let now = at.unwrap_or_else(Timestamp::now).as_second();
+    let cases = testimony.cases(&asked)?;
+    let pods = cases.iter().map(|case| report::pod(case, &diagnose(case, now))).collect();
+    let report = Report::new(pods);
+    print(output, &report, || screen::render(&report, output == ReportFormat::Wide, output::in_colour()))?;
+    Ok(exit(level, report.severity(), report.is_open()))
+}
+
+fn live(args: DiagnoseArgs) -> Result<(Testimony, Asked), Error> {
+    let access = args.access.clone();
+    at_cluster(access, async |client| {
+        let asked = asked(&args, client.default_namespace());
+        let seen = look(&client, &asked, &mut |what| output::progress(&format!("looking at {what}"))).await;
+        output::progress("");
+        Ok((seen?, asked))
+    })
+}
+
+fn offline(args: &DiagnoseArgs) -> Result<(Testimony, Asked), Error> {
+    let read = manifests::read(&args.filename)?.into_iter();
+    let objects = read.map(|object| match manifests::kind(&object) {
+        ("", "Secret") => manifests::stored_secret(object),
+        _ => object,
+    });
+    Ok((Testimony::of_manifests(objects.collect()), asked(args, DEFAULT_NAMESPACE)))
+}
+
+fn asked(args: &DiagnoseArgs, default_namespace: &str) -> Asked {
+    let namespace = args.namespace.as_ref().map(ToString::to_string);
+    let here = || namespace.clone().unwrap_or_else(|| default_namespace.to_owned());
+    match (&args.target, &args.image) {
+        (Some(target), _) => {
+            Asked::Object { kind: target.kind, namespace: here(), name: target.name.clone() }
+        }
+        (None, Some(image)) => {
+            Asked::Image { namespace: here(), image: image.clone(), account: args.service_account.clone() }
+        }
+        (None, None) => Asked::Failing(namespace),
+    }
+}
+
+/// Explains one message.
+fn explain(args: &DiagnoseArgs, message: String) -> Result<ExitCode, Error> {
+    let mut message = message;
+    if message == "-" {
+        message.clear();
+        let read = std::io::stdin().read_to_string(&mut message);
+        read.map_err(|error| format!("cannot read standard input: {error}"))?;
+    }
+    let read = classify(&message);
+    let report = EventReport::new(read, &message);
+    print(args.output, &report, || screen::event(&report))?;
+    let severity = match read {
+        PullError::Finding(code) => code.severity(),
+        PullError::SecretMissing => Code::SecretMissing.severity(),
+        PullError::NotPulling => Severity::Ok,
+        PullError::BackOff => Severity::Unknown,
+    };
+    Ok(exit(args.fail_level, severity, read == PullError::BackOff))
+}
+
+fn print(format: ReportFormat, report: &impl Serialize, screen: impl Fn() -> String) -> Result<(), Error> {
+    let text = match format {
+        ReportFormat::Table | ReportFormat::Wide => screen(),
+        ReportFormat::Json => format!("{}\n", serde_json::to_string_pretty(report)?),
+        ReportFormat::Yaml => serde_saphyr::to_string(report)?,
+    };
+    Ok(output::print(&text)?)
+}
+
+fn exit(level: FailLevel, worst: Severity, open: bool) -> ExitCode {
+    let failed = match level {
+        FailLevel::Error => worst >= Severity::Error,
+        FailLevel::Warning => worst >= Severity::Warning,
+        FailLevel::Info => worst >= Severity::Info,
+        FailLevel::Never => return ExitCode::SUCCESS,
+    };
+    match (failed, open) {
+        (true, _) => ExitCode::FAILURE,
+        (false, true) => ExitCode::from(UNDETERMINED),
+        (false, false) => ExitCode::SUCCESS,
+    }
+}
