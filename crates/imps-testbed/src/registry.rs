@@ -4,6 +4,7 @@
 //! Both are Debian's: `docker-registry` serves, `skopeo` pushes and pulls. A pull takes a file in the format of a
 //! docker config, which is what a Secret of type `kubernetes.io/dockerconfigjson` holds.
 
+mod clerk;
 mod gate;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
+pub use self::clerk::Clerk;
 use self::gate::{Door, Gate};
 use crate::daemon::{Daemon, write_private};
 use crate::home::Home;
@@ -67,7 +69,7 @@ pub struct Settings<'a> {
     /// The host, such as one of a cloud, by whose name clients reach it with TLS; a user of it may then have several
     /// passwords. Without one it is reached at a port of loopback, without TLS.
     pub host: Option<&'a str>,
-    /// Who says who is let in, in place of `users`; it needs a host.
+    /// Who says who is let in, in place of `users`; at the host of the registry if it has one, else where it really is.
     pub tokens: Option<&'a TokenService>,
     /// Other hosts that its clients reach by their names, with the addresses where they really are.
     pub neighbours: &'a [(&'a str, &'a str)],
@@ -141,7 +143,7 @@ impl Registry {
             let [port] = free_ports()?;
             let address = format!("127.0.0.1:{port}");
             let configuration = home.path().join("configuration.json");
-            let tokens = settings.tokens.zip(settings.host);
+            let tokens = settings.tokens.map(|tokens| (tokens, settings.host));
             fs::write(&configuration, configuration_of(home.path(), &address, tokens))
                 .context("cannot write a file")?;
             let arguments = vec!["serve".into(), configuration.into()];
@@ -335,11 +337,11 @@ fn doors(host: &str, registry: &str, settings: &Settings<'_>) -> Vec<Door> {
 }
 
 /// JSON is YAML, so the registry reads it.
-fn configuration_of(folder: &Path, address: &str, tokens: Option<(&TokenService, &str)>) -> String {
+fn configuration_of(folder: &Path, address: &str, tokens: Option<(&TokenService, Option<&str>)>) -> String {
     let auth = match tokens {
         Some((tokens, host)) => json!({"token": {
-            "realm": format!("https://{host}{}", tokens.paths.first().unwrap_or(&"/")),
-            "service": host,
+            "realm": format!("{}{}", realm(tokens, host), tokens.paths.first().unwrap_or(&"/")),
+            "service": host.unwrap_or(address),
             "issuer": tokens.issuer,
             "rootcertbundle": folder.join("tokens.crt"),
         }}),
@@ -355,6 +357,11 @@ fn configuration_of(folder: &Path, address: &str, tokens: Option<(&TokenService,
         "auth": auth,
     })
     .to_string()
+}
+
+/// Where its clients reach a token service.
+fn realm(tokens: &TokenService, host: Option<&str>) -> String {
+    host.map_or_else(|| format!("http://{}", tokens.address), |host| format!("https://{host}"))
 }
 
 /// The user of whom a line of the registry's log says that it was let in.
