@@ -4,7 +4,8 @@
 //! knows how the kubelet decides: is it a pull problem at all, what did the registry say, where do the pod's pull
 //! secrets come from, can the kubelet read them, which entries match the image, are they fresh, and who should have
 //! supplied them. What could not be read turns its rung into a finding that says so; the others are examined all the
-//! same. A finding never holds a credential or the name of a user.
+//! same. Where the registry was asked ([`Probed`]), its word is examined too. A finding never holds a credential or
+//! the name of a user.
 
 mod case;
 mod code;
@@ -14,6 +15,7 @@ mod expiry;
 mod finding;
 mod near_miss;
 mod ownership;
+mod probe;
 mod pull_error;
 mod references;
 mod secrets;
@@ -27,6 +29,7 @@ pub use self::{
     code::{Code, Severity},
     excerpt::{excerpt, shown_image},
     finding::{Diagnosis, Finding, Verdict},
+    probe::{Answer, Limit, Place, Probed, Trial, Tried, Try, Word, place_of, trials},
     pull_error::{PullError, classify, is_pull_reason},
 };
 
@@ -42,6 +45,7 @@ pub fn diagnose(case: &Case, now: i64) -> Diagnosis {
             if !images.contains(&container.image.as_str()) {
                 images.push(&container.image);
                 findings.extend(entries::examine(case, container, now));
+                findings.extend(probe::examine(case, &container.image));
                 findings.extend(ownership::examine(case, container, now));
             }
         }

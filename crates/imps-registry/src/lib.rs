@@ -3,6 +3,7 @@
 //!
 //! [`read`] says without any IO what a source Secret offers, a login or an exchange; [`exchange`] reads the same Secret
 //! the same way and carries that out. When to do so, and what becomes of the token, is decided in `imps-core`.
+//! [`probe`] asks registries whether they let a pull in, for a diagnosis.
 
 mod acr;
 #[cfg(feature = "aws")]
@@ -20,6 +21,7 @@ mod gcp;
 mod github_app;
 mod outside;
 mod private;
+mod probe;
 mod secret_type;
 mod signature;
 mod wire;
@@ -34,6 +36,7 @@ use tracing::instrument::WithSubscriber as _;
 use tracing::subscriber::NoSubscriber;
 
 pub use outside::{Limits, Outside, ServiceAccountTokens};
+pub use probe::probe;
 
 /// An answer that is waited for.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -5,6 +5,8 @@ use std::error::Error as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderName, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method};
@@ -13,6 +15,7 @@ use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder}
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use imps_core::credential::Credential;
 use imps_core::exchange::ExchangeFault;
 use imps_core::token::Token;
 use rustls::{ClientConfig, RootCertStore};
@@ -34,10 +37,13 @@ const NAME: &str = concat!("imps/", env!("CARGO_PKG_VERSION"));
 /// How many requests are left, as GitHub says it.
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 
+/// A client on the one TLS stack.
+pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
 /// The client that all exchanges share. Certificates are read when the first request is made.
 #[derive(Clone)]
 pub(crate) struct Wire {
-    client: Arc<OnceLock<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>>,
+    client: Arc<OnceLock<HttpClient>>,
     limits: Limits,
 }
 
@@ -91,7 +97,8 @@ impl Wire {
     }
 }
 
-fn client(connect: Duration) -> Client<HttpsConnector<HttpConnector>, Full<Bytes>> {
+/// A client that waits so long for a connection.
+pub(crate) fn client(connect: Duration) -> HttpClient {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_connect_timeout(Some(connect));
@@ -142,6 +149,11 @@ impl Request {
         Self::new(Method::GET, url, Bytes::new())
     }
 
+    /// Asks whether something is there.
+    pub(crate) fn head(url: String) -> Self {
+        Self::new(Method::HEAD, url, Bytes::new())
+    }
+
     /// Sends a form.
     pub(crate) fn form(url: String, form: Form) -> Self {
         Self::new(Method::POST, url, Bytes::from_owner(form.0))
@@ -161,8 +173,21 @@ impl Request {
     }
 
     /// Who holds this token asks.
-    pub(crate) fn bearer(mut self, token: &Token) -> Self {
-        let text = Zeroizing::new(format!("Bearer {}", token.reveal()).into_bytes());
+    pub(crate) fn bearer(self, token: &Token) -> Self {
+        self.authorized(Zeroizing::new(format!("Bearer {}", token.reveal()).into_bytes()))
+    }
+
+    /// Who has this login asks.
+    pub(crate) fn basic(self, login: &Credential) -> Self {
+        let pair = Zeroizing::new(format!("{}:{}", login.username, login.password.reveal()));
+        // Room for all of it at once, as what is moved out of a text that grows is not wiped.
+        let mut text = Zeroizing::new(String::with_capacity("Basic ".len() + pair.len().div_ceil(3) * 4));
+        text.push_str("Basic ");
+        BASE64_STANDARD.encode_string(pair.as_bytes(), &mut text);
+        self.authorized(Zeroizing::new(std::mem::take(&mut *text).into_bytes()))
+    }
+
+    fn authorized(mut self, text: Zeroizing<Vec<u8>>) -> Self {
         if let Ok(mut value) = HeaderValue::from_maybe_shared(Bytes::from_owner(text)) {
             value.set_sensitive(true);
             self.headers.insert(AUTHORIZATION, value);
@@ -170,7 +195,8 @@ impl Request {
         self
     }
 
-    fn finish(self) -> Result<http::Request<Full<Bytes>>, http::Error> {
+    /// As the client takes it.
+    pub(crate) fn finish(self) -> Result<http::Request<Full<Bytes>>, http::Error> {
         let mut request =
             http::Request::builder().method(self.method).uri(self.url).body(Full::new(self.body))?;
         *request.headers_mut() = self.headers;
@@ -242,14 +268,18 @@ impl Answer {
 
     /// A token in it.
     pub(crate) fn token(&self, text: String) -> Result<Token, ExchangeFault> {
-        let text = Zeroizing::new(text);
-        let usable =
-            !text.is_empty() && text.len() <= TOKEN_BYTES_MAX && text.bytes().all(|b| b.is_ascii_graphic());
-        if usable { Ok(Token::new(text.as_str())) } else { Err(self.nonsense()) }
+        usable(Token::new(text)).ok_or_else(|| self.nonsense())
     }
 
     /// It is not what its API promises.
     pub(crate) fn nonsense(&self) -> ExchangeFault {
         self.partner.nonsense()
     }
+}
+
+/// The token, if it can go into a header and is no burden.
+pub(crate) fn usable(token: Token) -> Option<Token> {
+    let text = token.reveal();
+    let usable = (1..=TOKEN_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    usable.then_some(token)
 }

@@ -83,13 +83,15 @@ pub(crate) enum Command {
     /// Looks, rung by rung, at what a pod waits for, what the registry said, where its pull secrets come from, whether
     /// the kubelet can read them, which entries match the image as the kubelet matches, whether they are fresh, and
     /// which ImagePullSecret should have supplied them; from the cluster, or with -f from manifests. It reads and
-    /// changes nothing, works without imps on the cluster, and says what it may not read instead of giving up.
+    /// changes nothing, works without imps on the cluster, and says what it may not read instead of giving up. With
+    /// --probe the registry itself is asked, too.
     ///
     /// No credential and no user name is ever printed. Exit code 0: nothing found; 1: a finding at or above
     /// --fail-level; 2: not a call that makes sense; 3: could not be determined. docs/findings explains each finding.
     #[command(
         after_help = "Examples:\n  imps diagnose pod/web-7c9f -n shop\n  imps diagnose deploy/web -n shop -o wide\n  \
         imps diagnose --all\n  imps diagnose --image registry.example/app:1 -n shop --service-account builder\n  \
+        imps diagnose --image registry.example/app:1 -n shop --probe\n  \
         kubectl get pods,events,secrets,sa,ns,imps -A -o yaml | imps diagnose -f -\n  \
         imps diagnose --event 'failed to authorize: failed to fetch anonymous token: 401 Unauthorized'"
     )]
@@ -385,6 +387,17 @@ pub(crate) struct DiagnoseArgs {
     /// Explain only this message of a kubelet or container runtime; - reads it from standard input
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["target", "namespace", "all", "filename", "image"])]
     pub(crate) event: Option<String>,
+    /// Ask the registry of each image, with the logins that the kubelet would try and in its order
+    ///
+    /// It is asked for the head of the manifest, which Docker Hub does not count as a pull, from this machine, whose
+    /// network may differ from the node's. A login goes to the registry that its image names and to the token service
+    /// that this names; encrypted, or on this machine; past no proxy and after no redirect.
+    #[arg(long, conflicts_with = "event")]
+    pub(crate) probe: bool,
+    /// How many seconds to wait for each answer of a registry
+    #[arg(long, value_name = "SECONDS", requires = "probe", default_value_t = 10,
+          value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub(crate) probe_timeout: u64,
     /// Judge ends of tokens as of this time instead of now, for manifests of an earlier day
     #[arg(long, value_name = "TIME", requires = "filename")]
     pub(crate) at: Option<jiff::Timestamp>,

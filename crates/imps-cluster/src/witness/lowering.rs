@@ -69,7 +69,8 @@ pub(super) fn case(
         None => testimony.unseen("Namespace", &here, &here),
     };
     let events = events(testimony, object);
-    Case { pod, space, account, default_account, secrets, elsewhere, events, grants }
+    let probed = Vec::new();
+    Case { pod, space, account, default_account, secrets, elsewhere, events, grants, probed }
 }
 
 fn pod(object: &Value, subject: &str) -> Pod {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
+use super::probe::Probed;
 use crate::grant::Grant;
 use crate::name::{AccountName, GrantName, NamespaceName, SecretName, SecretRef};
 use crate::reason::Reason;
@@ -39,6 +40,8 @@ pub struct Case {
     pub events: Vec<(Option<String>, String)>,
     /// The `ImagePullSecret`s. Absent when the cluster does not know the kind.
     pub grants: Sight<Vec<Granted>>,
+    /// What registries said about its images; empty when they were not asked.
+    pub probed: Vec<Probed>,
 }
 
 /// The pod itself.

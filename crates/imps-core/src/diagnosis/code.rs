@@ -36,8 +36,8 @@ impl fmt::Display for Severity {
     }
 }
 
-/// The questions of the ladder, by the digit in front of the last one; what has no question yet has none.
-const RUNGS: [(u8, &str); 9] = [
+/// The questions of the ladder, by the digit in front of the last one.
+const RUNGS: [(u8, &str); 10] = [
     (0, "Is it a pull problem?"),
     (1, "What did the registry say?"),
     (2, "Where do the pod's pull secrets come from?"),
@@ -45,6 +45,7 @@ const RUNGS: [(u8, &str); 9] = [
     (4, "Which entries match the image?"),
     (5, "Is the credential fresh?"),
     (6, "What only the node knows"),
+    (7, "Does the registry let it in? (`--probe`)"),
     (8, "Which ImagePullSecret should have supplied it?"),
     (9, "What is not about credentials"),
 ];
@@ -137,6 +138,17 @@ codes! {
     PullRecords = 61 Error "pull-records" "The kubelet cannot keep its records of who may use an image";
     SignaturePolicy = 62 Error "signature-policy" "The node's policy rejects the image's signature";
     ProviderFailed = 63 Error "provider-failed" "The kubelet's credential provider failed";
+
+    ProbeLetIn = 70 Ok "probe-let-in" "The registry, asked from here, lets the pull in";
+    ProbeRefused = 71 Error "probe-refused" "The registry, asked from here, does not accept the login or wants one";
+    ProbeNoRight = 72 Error "probe-no-right" "The registry, asked from here, denies the login the pull";
+    ProbeNotFound = 73 Error "probe-not-found" "The registry, asked from here, has no such repository or tag";
+    ProbeRateLimited = 74 Warning "probe-rate-limited" "The registry, asked from here, has had too many requests";
+    ProbeUntrusted = 75 Warning "probe-untrusted" "The registry's certificate is not trusted on this machine";
+    ProbeNoConnection = 76 Warning "probe-no-connection" "The registry takes no connection from this machine";
+    ProbeTimeout = 77 Warning "probe-timeout" "The registry did not answer this machine in time";
+    ProbeNoRegistry = 78 Warning "probe-no-registry" "What answers this machine is no registry, or fails";
+    ProbeOpen = 79 Unknown "probe-open" "The registry was not asked all there is to ask";
 
     Managed = 80 Ok "managed" "An ImagePullSecret writes the pull secret";
     NotSelected = 81 Warning "not-selected" "An ImagePullSecret has the registry, and does not select the namespace";

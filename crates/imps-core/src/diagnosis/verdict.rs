@@ -3,6 +3,7 @@
 use super::case::{Case, Container};
 use super::code::{Code, Severity};
 use super::finding::{Finding, Verdict};
+use super::probe;
 
 /// What ends the search: it has nothing to do with credentials, or comes before them.
 const OUTRIGHT: &[Code] = &[
@@ -56,14 +57,24 @@ const WITHHELD: &[Code] = &[
 
 /// Why a credential that reached the registry does not help, the most telling first.
 const REFUSED: &[Code] = &[
+    Code::ProbeNotFound,
     Code::Expired,
     Code::TokenExpired,
     Code::GrantFailing,
+    // The registry's own word is later than what the kubelet heard.
+    Code::ProbeNoRight,
+    Code::ProbeRefused,
     Code::CredentialRefused,
     Code::NoPullRight,
     Code::NotFoundOrDenied,
     Code::Unauthorized,
     Code::AnonymousRefused,
+    // What may be so only from this machine.
+    Code::ProbeRateLimited,
+    Code::ProbeUntrusted,
+    Code::ProbeNoConnection,
+    Code::ProbeTimeout,
+    Code::ProbeNoRegistry,
     Code::Unclassified,
 ];
 
@@ -76,10 +87,13 @@ pub(super) fn conclude(case: &Case, findings: &[Finding]) -> Verdict {
     // Nobody renews what is suspended.
     let held = has(&Code::Suspended).filter(|_| has(&Code::Expired).is_some());
     let withheld = if offered { None } else { WITHHELD.iter().find_map(has) };
-    let explained = OUTRIGHT
-        .iter()
+    // A pull that the registry lets in lacks no login, whatever was heard or found before.
+    let let_in = has(&Code::ProbeLetIn).filter(|_| probe::lets_all_in(case));
+    let mut outright = OUTRIGHT.iter().filter(|code| let_in.is_none() || **code != Code::NotFound);
+    let explained = outright
         .find_map(has)
         .or(undecodable)
+        .or(let_in)
         .or(withheld)
         .or(held)
         .or_else(|| REFUSED.iter().find_map(has));

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use imps_cluster::witness::{Asked, Testimony, look};
 use imps_core::diagnosis::{Code, PullError, Severity, classify, diagnose};
@@ -13,6 +14,7 @@ use super::{Error, manifests};
 use crate::args::{DiagnoseArgs, FailLevel, ReportFormat};
 use crate::runtime::output;
 
+mod inquiry;
 mod report;
 mod screen;
 
@@ -38,10 +40,14 @@ pub(super) fn run(args: DiagnoseArgs) -> ExitCode {
 
 fn examine(args: DiagnoseArgs) -> Result<ExitCode, Error> {
     let (output, level, at) = (args.output, args.fail_level, args.at);
+    let patience = args.probe.then(|| Duration::from_secs(args.probe_timeout));
     let testimony_and_asked = if args.filename.is_empty() { live(args)? } else { offline(&args)? };
     let (testimony, asked) = testimony_and_asked;
     let now = at.unwrap_or_else(Timestamp::now).as_second();
-    let cases = testimony.cases(&asked)?;
+    let mut cases = testimony.cases(&asked)?;
+    if let Some(patience) = patience {
+        inquiry::ask_registries(&mut cases, patience)?;
+    }
     let pods = cases.iter().map(|case| report::pod(case, &diagnose(case, now))).collect();
     let report = Report::new(pods);
     print(output, &report, || screen::render(&report, output == ReportFormat::Wide, output::in_colour()))?;
