@@ -391,7 +391,7 @@ pub(crate) struct DiagnoseArgs {
     ///
     /// It is asked for the head of the manifest, which Docker Hub does not count as a pull, from this machine, whose
     /// network may differ from the node's. A login goes to the registry that its image names and to the token service
-    /// that this names; encrypted, or on this machine; past no proxy and after no redirect.
+    /// that this names: encrypted, or on this machine, through no proxy and after no redirect.
     #[arg(long, conflicts_with = "event")]
     pub(crate) probe: bool,
     /// How many seconds to wait for each answer of a registry
