@@ -13,6 +13,7 @@ pub mod remit;
 pub mod report;
 pub mod rules;
 pub mod snapshot;
+pub mod suspension;
 pub mod traffic;
 pub mod view;
 pub mod watch;

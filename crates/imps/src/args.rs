@@ -96,6 +96,27 @@ pub(crate) enum Command {
     Diagnose(Box<DiagnoseArgs>),
     /// List what `imps diagnose` can find
     Findings(FindingsArgs),
+    /// Have the operator keep its hands off ImagePullSecrets
+    ///
+    /// Sets spec.suspend. While it is set, nothing is written and nothing is taken away: Secrets stay where they are,
+    /// a change of a source does not reach them, and tokens in them are not renewed and end at their time.
+    ///
+    /// A tool that keeps the manifest, as Flux and Argo CD do, may set the field back: change it there.
+    ///
+    /// Exit code 0: they are suspended; 1: one of them does not exist; 3: something could not be determined or done,
+    /// for instance by lack of a right, which is named.
+    #[command(
+        after_help = "Examples:\n  imps suspend corp\n  imps suspend --all --dry-run\n  imps suspend --all --yes"
+    )]
+    Suspend(SuspendArgs),
+    /// Have the operator look after ImagePullSecrets again
+    ///
+    /// Takes spec.suspend off. Whatever has changed meanwhile is made up for at once.
+    ///
+    /// Exit code 0: they are not suspended; 1: one of them does not exist; 3: something could not be determined or
+    /// done, for instance by lack of a right, which is named.
+    #[command(after_help = "Examples:\n  imps resume corp\n  imps resume --all --yes")]
+    Resume(SuspendArgs),
     /// Move over from a tool that did this before
     #[command(subcommand)]
     Migrate(MigrateCommand),
@@ -129,6 +150,26 @@ pub(crate) enum MetricsFormat {
     Table,
     /// Tables of Markdown
     Markdown,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["names", "all"]))]
+#[command(group = clap::ArgGroup::new("sure").multiple(true).args(["yes", "dry_run"]))]
+pub(crate) struct SuspendArgs {
+    /// Names of ImagePullSecrets
+    #[arg(value_name = "NAME", value_parser = object_name)]
+    pub(crate) names: Vec<String>,
+    /// All ImagePullSecrets of the cluster; only together with --yes or --dry-run
+    #[arg(short = 'A', long, requires = "sure")]
+    pub(crate) all: bool,
+    /// All of them is what is meant
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) yes: bool,
+    /// Have the API server check it, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
 #[derive(clap::Args, Debug)]
@@ -529,6 +570,10 @@ fn namespace_name(text: &str) -> Result<NamespaceName, String> {
     namespace(text).map(NamespaceName::new)
 }
 
+fn object_name(text: &str) -> Result<String, String> {
+    if is_dns_subdomain(text) { Ok(text.to_owned()) } else { Err("not the name of an object".to_owned()) }
+}
+
 /// Kinds that a diagnosis can be about, with the words that kubectl takes for them.
 const TARGET_KINDS: [(&str, &[&str]); 6] = [
     ("Pod", &["pod", "pods", "po"]),
@@ -651,6 +696,28 @@ mod tests {
         assert!(target("svc/web").unwrap_err().contains("can be diagnosed"));
         assert!(target("pod/Web_1").is_err());
         for bad in [&["diagnose"][..], &["diagnose", "--image=a"], &["diagnose", "web", "--all"]] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn all_of_them_is_not_meant_unless_it_is_said_twice() {
+        for good in [
+            &["suspend", "a", "b.c"][..],
+            &["suspend", "-A", "--yes"],
+            &["resume", "--all", "--dry-run"],
+            &["resume", "a", "--dry-run"],
+        ] {
+            assert!(parse(good).is_ok(), "{good:?}: {:?}", parse(good));
+        }
+        for bad in [
+            &["suspend"][..],
+            &["suspend", "--all"],
+            &["suspend", "a", "--all", "--yes"],
+            &["suspend", "a", "--yes"],
+            &["suspend", "A_1"],
+            &["suspend", "--dry-run"],
+        ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -17,9 +17,13 @@ mod migrate;
 mod plan;
 mod rbac;
 mod refresher;
+mod suspend;
 
 /// Why a command ended early, for people.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// The exit code of what could not be determined.
+const UNDETERMINED: u8 = 3;
 
 /// Runs what was asked for.
 pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
@@ -30,6 +34,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Crd(args) => crd::run(args),
         Command::Diagnose(args) => Ok(diagnose::run(*args)),
         Command::Findings(args) => findings::run(&args),
+        Command::Suspend(args) => Ok(suspend::run(args, true)),
+        Command::Resume(args) => Ok(suspend::run(args, false)),
         Command::Rbac(args) => rbac::run(&args),
         Command::Migrate(command) => migrate::run(command),
         Command::Metrics(args) => metrics::run(args),
