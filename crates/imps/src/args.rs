@@ -133,6 +133,19 @@ pub(crate) enum Command {
         after_help = "Example:\n  kubectl -n imps-system exec deploy/imps-controller -- /imps log-level raise"
     )]
     LogLevel(LogLevelArgs),
+    /// Print the script by which a shell completes commands and flags
+    ///
+    /// bash, zsh, fish, powershell and elvish complete `imps`; where each looks for scripts is told by its manual.
+    ///
+    /// kubectl completes `kubectl imps`, in whatever shell kubectl itself is completed: save that script under the
+    /// name kubectl_complete-imps in a folder of PATH, and make it executable. It needs bash 4.4 or later.
+    #[command(after_help = "Examples:\n  source <(imps completion bash)\n  \
+        imps completion fish > ~/.config/fish/completions/imps.fish\n  \
+        imps completion kubectl > ~/bin/kubectl_complete-imps && chmod +x ~/bin/kubectl_complete-imps")]
+    Completion(CompletionArgs),
+    /// Print the manual page, or write one page for each command
+    #[command(after_help = "Examples:\n  imps man | man -l -\n  imps man --dir ~/.local/share/man/man1")]
+    Man(ManArgs),
     /// Print the version
     Version,
 }
@@ -170,6 +183,35 @@ pub(crate) struct SuspendArgs {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) access: AccessArgs,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct CompletionArgs {
+    /// For whom
+    pub(crate) shell: CompletionShell,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CompletionShell {
+    /// GNU Bash
+    Bash,
+    /// Z shell
+    Zsh,
+    /// fish
+    Fish,
+    /// PowerShell
+    Powershell,
+    /// Elvish
+    Elvish,
+    /// kubectl, for its plugin `kubectl imps`
+    Kubectl,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct ManArgs {
+    /// Write the pages of all commands into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 #[derive(clap::Args, Debug)]

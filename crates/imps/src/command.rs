@@ -6,11 +6,13 @@ use crate::args::Command;
 use crate::runtime::output;
 
 mod cluster;
+mod completion;
 mod controller;
 mod crd;
 mod diagnose;
 mod findings;
 mod log_level;
+mod man;
 mod manifests;
 mod metrics;
 mod migrate;
@@ -36,6 +38,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Findings(args) => findings::run(&args),
         Command::Suspend(args) => Ok(suspend::run(args, true)),
         Command::Resume(args) => Ok(suspend::run(args, false)),
+        Command::Completion(args) => completion::run(&args),
+        Command::Man(args) => man::run(args),
         Command::Rbac(args) => rbac::run(&args),
         Command::Migrate(command) => migrate::run(command),
         Command::Metrics(args) => metrics::run(args),
