@@ -46,6 +46,8 @@ impl Kind {
     /// Definitions of custom resources.
     pub const DEFINITION: Self =
         Self::of("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions");
+    /// Leases.
+    pub const LEASE: Self = Self::of("coordination.k8s.io", "v1", "Lease", "leases");
     /// Our own.
     pub const GRANT: Self = Self::of(keys::GROUP, keys::VERSION, keys::KIND, keys::PLURAL);
 

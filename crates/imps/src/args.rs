@@ -96,6 +96,20 @@ pub(crate) enum Command {
     Diagnose(Box<DiagnoseArgs>),
     /// List what `imps diagnose` can find
     Findings(FindingsArgs),
+    /// Say whether imps can work on this cluster, and what keeps it from that
+    ///
+    /// Looks at the versions, the clocks, the definition of the custom resource, the Lease by which an operator leads,
+    /// what you may do, and other tools that write pull secrets; with --as-operator also at the rights of the
+    /// operator, held against what the ImagePullSecrets of the cluster need. It reads and changes nothing, and says
+    /// what it may not read instead of giving up.
+    ///
+    /// Exit code 0: nothing is broken, though something may deserve a look; 1: something is; 3: something could not be
+    /// determined.
+    #[command(
+        after_help = "Examples:\n  imps doctor\n  imps doctor --as-operator imps-system/imps-controller\n  \
+        imps doctor -o json | jq '.checks[] | select(.state != \"ok\")'"
+    )]
+    Doctor(DoctorArgs),
     /// Have the operator keep its hands off ImagePullSecrets
     ///
     /// Sets spec.suspend. While it is set, nothing is written and nothing is taken away: Secrets stay where they are,
@@ -181,6 +195,29 @@ pub(crate) struct SuspendArgs {
     /// Have the API server check it, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Check the rights of this ServiceAccount as those of the operator; it takes the right to create
+    /// subjectaccessreviews
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = account)]
+    pub(crate) as_operator: Option<(String, String)>,
+    /// As given to the operator by --namespaces: where its rights on targets are to reach
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', requires = "as_operator",
+          value_parser = namespace_name)]
+    pub(crate) namespaces: Vec<NamespaceName>,
+    /// As given to the operator by --config-namespace: where its Lease is; all namespaces when not given
+    #[arg(long, value_name = "NAMESPACE", value_parser = namespace)]
+    pub(crate) lease_namespace: Option<String>,
+    /// As given to the operator by --leader-election-id
+    #[arg(long, value_name = "NAME", default_value = keys::LEASE)]
+    pub(crate) lease_name: String,
+    /// For people or for machines
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: OutputFormat,
     #[command(flatten)]
     pub(crate) access: AccessArgs,
 }
@@ -614,6 +651,14 @@ fn namespace_name(text: &str) -> Result<NamespaceName, String> {
 
 fn object_name(text: &str) -> Result<String, String> {
     if is_dns_subdomain(text) { Ok(text.to_owned()) } else { Err("not the name of an object".to_owned()) }
+}
+
+/// Reads `NAMESPACE/NAME` of a ServiceAccount.
+fn account(text: &str) -> Result<(String, String), String> {
+    let parts =
+        text.split_once('/').filter(|(namespace, name)| is_dns_label(namespace) && is_dns_subdomain(name));
+    let (namespace, name) = parts.ok_or("a ServiceAccount is given as namespace/name")?;
+    Ok((namespace.to_owned(), name.to_owned()))
 }
 
 /// Kinds that a diagnosis can be about, with the words that kubectl takes for them.

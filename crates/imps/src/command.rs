@@ -10,6 +10,7 @@ mod completion;
 mod controller;
 mod crd;
 mod diagnose;
+mod doctor;
 mod findings;
 mod log_level;
 mod man;
@@ -36,6 +37,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Crd(args) => crd::run(args),
         Command::Diagnose(args) => Ok(diagnose::run(*args)),
         Command::Findings(args) => findings::run(&args),
+        Command::Doctor(args) => Ok(doctor::run(args)),
         Command::Suspend(args) => Ok(suspend::run(args, true)),
         Command::Resume(args) => Ok(suspend::run(args, false)),
         Command::Completion(args) => completion::run(&args),

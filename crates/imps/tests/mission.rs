@@ -15,6 +15,7 @@ mod mission {
     pub(crate) mod crd;
     pub(crate) mod definition;
     pub(crate) mod diagnose;
+    pub(crate) mod doctor;
     pub(crate) mod ecr;
     pub(crate) mod exchanged;
     pub(crate) mod gcp;

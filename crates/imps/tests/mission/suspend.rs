@@ -1,5 +1,5 @@
-//! `imps suspend` and `imps resume` at a cluster: what stays, what is made up for, and what they say to somebody who may
-//! not.
+//! `imps suspend` and `imps resume` at a cluster: what stays, what is made up for, and what is said to somebody who may
+//! not do it.
 
 use std::process::Output;
 
