@@ -98,6 +98,41 @@ pub(crate) enum Command {
     Diagnose(Box<DiagnoseArgs>),
     /// List what `imps diagnose` can find
     Findings(FindingsArgs),
+    /// Say whether imps can work on this cluster, and what keeps it from that
+    ///
+    /// Looks at the versions, the clocks, the definition of the custom resource, the Lease by which an operator leads,
+    /// what you may do, and other tools that write pull secrets; with --as-operator also at the rights of the
+    /// operator, held against what the ImagePullSecrets of the cluster need. It reads and changes nothing, and says
+    /// what it may not read instead of giving up.
+    ///
+    /// Exit code 0: nothing is broken, though something may deserve a look; 1: something is; 3: something could not be
+    /// determined.
+    #[command(
+        after_help = "Examples:\n  imps doctor\n  imps doctor --as-operator imps-system/imps-controller\n  \
+        imps doctor -o json | jq '.checks[] | select(.state != \"ok\")'"
+    )]
+    Doctor(DoctorArgs),
+    /// Have the operator keep its hands off ImagePullSecrets
+    ///
+    /// Sets spec.suspend. While it is set, nothing is written and nothing is taken away: Secrets stay where they are,
+    /// a change of a source does not reach them, and tokens in them are not renewed and end at their time.
+    ///
+    /// A tool that keeps the manifest, as Flux and Argo CD do, may set the field back: change it there.
+    ///
+    /// Exit code 0: they are suspended; 1: one of them does not exist; 3: something could not be determined or done,
+    /// for instance by lack of a right, which is named.
+    #[command(
+        after_help = "Examples:\n  imps suspend corp\n  imps suspend --all --dry-run\n  imps suspend --all --yes"
+    )]
+    Suspend(SuspendArgs),
+    /// Have the operator look after ImagePullSecrets again
+    ///
+    /// Takes spec.suspend off. Whatever has changed meanwhile is made up for at once.
+    ///
+    /// Exit code 0: they are not suspended; 1: one of them does not exist; 3: something could not be determined or
+    /// done, for instance by lack of a right, which is named.
+    #[command(after_help = "Examples:\n  imps resume corp\n  imps resume --all --yes")]
+    Resume(SuspendArgs),
     /// Move over from a tool that did this before
     #[command(subcommand)]
     Migrate(MigrateCommand),
@@ -114,6 +149,19 @@ pub(crate) enum Command {
         after_help = "Example:\n  kubectl -n imps-system exec deploy/imps-controller -- /imps log-level raise"
     )]
     LogLevel(LogLevelArgs),
+    /// Print the script by which a shell completes commands and flags
+    ///
+    /// bash, zsh, fish, powershell and elvish complete `imps`; where each looks for scripts is told by its manual.
+    ///
+    /// kubectl completes `kubectl imps`, in whatever shell kubectl itself is completed: save that script under the
+    /// name kubectl_complete-imps in a folder of PATH, and make it executable. It needs bash 4.4 or later.
+    #[command(after_help = "Examples:\n  source <(imps completion bash)\n  \
+        imps completion fish > ~/.config/fish/completions/imps.fish\n  \
+        imps completion kubectl > ~/bin/kubectl_complete-imps && chmod +x ~/bin/kubectl_complete-imps")]
+    Completion(CompletionArgs),
+    /// Print the manual page, or write one page for each command
+    #[command(after_help = "Examples:\n  imps man | man -l -\n  imps man --dir ~/.local/share/man/man1")]
+    Man(ManArgs),
     /// Print the version
     Version,
 }
@@ -131,6 +179,78 @@ pub(crate) enum MetricsFormat {
     Table,
     /// Tables of Markdown
     Markdown,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["names", "all"]))]
+#[command(group = clap::ArgGroup::new("sure").multiple(true).args(["yes", "dry_run"]))]
+pub(crate) struct SuspendArgs {
+    /// Names of ImagePullSecrets
+    #[arg(value_name = "NAME", value_parser = object_name)]
+    pub(crate) names: Vec<String>,
+    /// All ImagePullSecrets of the cluster; only together with --yes or --dry-run
+    #[arg(short = 'A', long, requires = "sure")]
+    pub(crate) all: bool,
+    /// All of them is what is meant
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) yes: bool,
+    /// Have the API server check it, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Check the rights of this ServiceAccount as those of the operator; it takes the right to create
+    /// subjectaccessreviews
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = account)]
+    pub(crate) as_operator: Option<(String, String)>,
+    /// As given to the operator by --namespaces: where its rights on targets are to reach
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', requires = "as_operator",
+          value_parser = namespace_name)]
+    pub(crate) namespaces: Vec<NamespaceName>,
+    /// As given to the operator by --config-namespace: where its Lease is; all namespaces when not given
+    #[arg(long, value_name = "NAMESPACE", value_parser = namespace)]
+    pub(crate) lease_namespace: Option<String>,
+    /// As given to the operator by --leader-election-id
+    #[arg(long, value_name = "NAME", default_value = keys::LEASE)]
+    pub(crate) lease_name: String,
+    /// For people or for machines
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: OutputFormat,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct CompletionArgs {
+    /// For whom
+    pub(crate) shell: CompletionShell,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CompletionShell {
+    /// GNU Bash
+    Bash,
+    /// Z shell
+    Zsh,
+    /// fish
+    Fish,
+    /// PowerShell
+    Powershell,
+    /// Elvish
+    Elvish,
+    /// kubectl, for its plugin `kubectl imps`
+    Kubectl,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct ManArgs {
+    /// Write the pages of all commands into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -542,6 +662,18 @@ fn namespace_name(text: &str) -> Result<NamespaceName, String> {
     namespace(text).map(NamespaceName::new)
 }
 
+fn object_name(text: &str) -> Result<String, String> {
+    if is_dns_subdomain(text) { Ok(text.to_owned()) } else { Err("not the name of an object".to_owned()) }
+}
+
+/// Reads `NAMESPACE/NAME` of a ServiceAccount.
+fn account(text: &str) -> Result<(String, String), String> {
+    let parts =
+        text.split_once('/').filter(|(namespace, name)| is_dns_label(namespace) && is_dns_subdomain(name));
+    let (namespace, name) = parts.ok_or("a ServiceAccount is given as namespace/name")?;
+    Ok((namespace.to_owned(), name.to_owned()))
+}
+
 /// Kinds that a diagnosis can be about, with the words that kubectl takes for them.
 const TARGET_KINDS: [(&str, &[&str]); 6] = [
     ("Pod", &["pod", "pods", "po"]),
@@ -664,6 +796,28 @@ mod tests {
         assert!(target("svc/web").unwrap_err().contains("can be diagnosed"));
         assert!(target("pod/Web_1").is_err());
         for bad in [&["diagnose"][..], &["diagnose", "--image=a"], &["diagnose", "web", "--all"]] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn all_of_them_is_not_meant_unless_it_is_said_twice() {
+        for good in [
+            &["suspend", "a", "b.c"][..],
+            &["suspend", "-A", "--yes"],
+            &["resume", "--all", "--dry-run"],
+            &["resume", "a", "--dry-run"],
+        ] {
+            assert!(parse(good).is_ok(), "{good:?}: {:?}", parse(good));
+        }
+        for bad in [
+            &["suspend"][..],
+            &["suspend", "--all"],
+            &["suspend", "a", "--all", "--yes"],
+            &["suspend", "a", "--yes"],
+            &["suspend", "A_1"],
+            &["suspend", "--dry-run"],
+        ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
     }

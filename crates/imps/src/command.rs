@@ -6,20 +6,27 @@ use crate::args::Command;
 use crate::runtime::output;
 
 mod cluster;
+mod completion;
 mod controller;
 mod crd;
 mod diagnose;
+mod doctor;
 mod findings;
 mod log_level;
+mod man;
 mod manifests;
 mod metrics;
 mod migrate;
 mod plan;
 mod rbac;
 mod refresher;
+mod suspend;
 
 /// Why a command ended early, for people.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// The exit code of what could not be determined.
+const UNDETERMINED: u8 = 3;
 
 /// Runs what was asked for.
 pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
@@ -30,6 +37,11 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Crd(args) => crd::run(args),
         Command::Diagnose(args) => Ok(diagnose::run(*args)),
         Command::Findings(args) => findings::run(&args),
+        Command::Doctor(args) => Ok(doctor::run(args)),
+        Command::Suspend(args) => Ok(suspend::run(args, true)),
+        Command::Resume(args) => Ok(suspend::run(args, false)),
+        Command::Completion(args) => completion::run(&args),
+        Command::Man(args) => man::run(args),
         Command::Rbac(args) => rbac::run(&args),
         Command::Migrate(command) => migrate::run(command),
         Command::Metrics(args) => metrics::run(args),

@@ -1,8 +1,13 @@
 //! Under which names the program answers. Deployments of the original call it by the name of one of its two programs
-//! (banzaicloud/imps:Dockerfile, cmd/controller, cmd/refresher); a link of that name stands for a subcommand.
+//! (banzaicloud/imps:Dockerfile, cmd/controller, cmd/refresher); a link of that name stands for a subcommand. A link
+//! named `kubectl-imps` makes it a plugin of kubectl, which people call in two words.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
+
+use clap::CommandFactory;
+
+use crate::args::Args;
 
 /// A name and the subcommand that it stands for.
 const NAMES: [(&str, &str); 4] = [
@@ -29,6 +34,33 @@ pub(crate) fn arguments(given: impl IntoIterator<Item = OsString>) -> Vec<OsStri
     }
 }
 
+/// The command line, with the name that people call it by in what it says of itself.
+pub(crate) fn command(program: &str) -> clap::Command {
+    let command = Args::command();
+    match plugin(program) {
+        Some(words) => respell(command.bin_name(&words), &words),
+        None => command,
+    }
+}
+
+/// How a plugin of kubectl is called that has this file: dashes stand between words, and an underscore for a dash in a
+/// word (kubernetes/website: content/en/docs/tasks/extend-kubectl/kubectl-plugins.md).
+fn plugin(program: &str) -> Option<String> {
+    let name = Path::new(program).file_name()?.to_str()?.strip_prefix("kubectl-")?;
+    Some(format!("kubectl {}", name.replace('-', " ").replace('_', "-")))
+}
+
+/// Writes the examples of all commands as they have to be typed.
+fn respell(command: clap::Command, words: &str) -> clap::Command {
+    let examples =
+        command.get_after_help().map(|text| text.to_string().replace(" imps ", &format!(" {words} ")));
+    let command = match examples {
+        Some(examples) => command.after_help(examples),
+        None => command,
+    };
+    command.mut_subcommands(|subcommand| respell(subcommand, words))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +79,26 @@ mod tests {
         assert_eq!(read(&["controller"]), ["imps", "controller"]);
         assert_eq!(read(&["/bin/refresher", "--help"]), ["imps", "refresher", "--help"]);
         assert_eq!(read(&["./imps-refresher"]), ["imps", "refresher"]);
+    }
+
+    #[test]
+    fn a_plugin_of_kubectl_speaks_of_itself_in_two_words() {
+        let help = |program: &str, arguments: &[&str]| {
+            let given = [&[program], arguments].concat();
+            command(program).try_get_matches_from(given).unwrap_err().to_string()
+        };
+        let text = help("/usr/local/bin/kubectl-imps", &["diagnose", "--help"]);
+        assert!(text.contains("Usage: kubectl imps diagnose [OPTIONS]"), "{text}");
+        assert!(text.contains("\n  kubectl imps diagnose --all"), "{text}");
+        assert!(text.contains("| kubectl imps diagnose -f -"), "{text}");
+        assert!(!text.contains("\n  imps "), "{text}");
+        assert!(help("kubectl-imps", &["plan"]).contains("Usage: kubectl imps plan"));
+        assert!(
+            help("kubectl-pull_secrets-now", &["--help"])
+                .contains("Usage: kubectl pull-secrets now <COMMAND>")
+        );
+        let text = help("imps", &["diagnose", "--help"]);
+        assert!(text.contains("Usage: imps diagnose") && !text.contains("kubectl imps"), "{text}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod mission {
     pub(crate) mod crd;
     pub(crate) mod definition;
     pub(crate) mod diagnose;
+    pub(crate) mod doctor;
     pub(crate) mod ecr;
     pub(crate) mod exchanged;
     pub(crate) mod gcp;
@@ -36,6 +37,7 @@ mod mission {
     pub(crate) mod source;
     pub(crate) mod stage;
     pub(crate) mod status;
+    pub(crate) mod suspend;
     pub(crate) mod target;
     pub(crate) mod wait;
     pub(crate) mod walkthrough;

@@ -229,3 +229,53 @@ fn the_series_of_metrics_are_listed_for_people_and_as_the_document_has_them() {
         "`cargo xtask codegen` writes docs/metrics.md anew"
     );
 }
+
+#[test]
+fn every_shell_gets_a_script_and_kubectl_one_that_answers() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = text(&imps(&["completion", shell]));
+        assert!(script.contains("diagnose") && script.contains("fail-level"), "{shell}: {script}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("kubectl_complete-imps");
+    std::fs::write(&script, imps(&["completion", "kubectl"]).stdout).unwrap();
+    let complete = |words: &[&str]| {
+        let output = Command::new("bash").arg(&script).args(words).output().unwrap();
+        text(&output).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(complete(&["dia"]), ["diagnose", ":0"]);
+    assert_eq!(complete(&["crd", "a"]), ["apply", ":0"]);
+    assert_eq!(complete(&["diagnose", "--fail-l"]), ["--fail-level", ":0"]);
+    assert_eq!(complete(&["diagnose", "--fail-level", "w"]), ["warning", ":0"]);
+    assert_eq!(complete(&["no-such-command-x"]), [":0"]);
+}
+
+#[test]
+fn each_command_has_a_manual_page() {
+    let page = text(&imps(&["man"]));
+    assert!(page.contains(".TH imps 1") && page.contains("imps\\-diagnose(1)"), "{page}");
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    assert!(imps(&["man", "--dir", pages.to_str().unwrap()]).status.success());
+    for name in ["imps.1", "imps-diagnose.1", "imps-crd-apply.1", "imps-suspend.1"] {
+        assert!(std::fs::read_to_string(pages.join(name)).unwrap().contains(".SH SYNOPSIS"), "{name}");
+    }
+    let output = imps(&["man", "--dir", "/dev/null/man1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("cannot write pages into /dev/null/man1"), "{}", text(&output));
+}
+
+#[test]
+fn a_link_of_a_plugins_name_is_a_plugin_of_kubectl() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("kubectl-imps");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_imps"), &link).unwrap();
+    let run = |arguments: &[&str]| text(&Command::new(&link).args(arguments).output().unwrap());
+    assert!(
+        run(&["crd", "--help"]).contains("Usage: kubectl imps crd [COMMAND]"),
+        "{}",
+        run(&["crd", "--help"])
+    );
+    assert!(run(&["plan"]).contains("Usage: kubectl imps plan --filename <FILE>"), "{}", run(&["plan"]));
+    assert!(run(&["version"]).starts_with("imps "));
+}

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::cluster::at_cluster;
-use super::{Error, manifests};
+use super::{Error, UNDETERMINED, manifests};
 use crate::args::{DiagnoseArgs, FailLevel, ReportFormat};
 use crate::runtime::output;
 
@@ -19,9 +19,6 @@ mod report;
 mod screen;
 
 use report::{EventReport, Report};
-
-/// The exit code of what could not be determined.
-const UNDETERMINED: u8 = 3;
 
 /// The namespace that manifests are in when they do not say.
 const DEFAULT_NAMESPACE: &str = "default";

@@ -49,7 +49,7 @@ async fn apply(kubeconfig: &std::path::Path) -> (bool, String) {
 }
 
 /// A definition of an earlier version, as Helm would have left it.
-async fn age(client: &Client) {
+pub(crate) async fn age(client: &Client) {
     let mut crd = imps_api::crd::crd();
     let fields = |crd: &mut Value, path: &str, gone: &str| {
         let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/{path}/properties");
