@@ -15,5 +15,6 @@ pub mod rules;
 pub mod snapshot;
 pub mod traffic;
 pub mod view;
+pub mod vigil;
 pub mod watch;
 pub mod witness;

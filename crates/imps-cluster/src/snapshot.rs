@@ -46,6 +46,8 @@ impl Kind {
     /// Definitions of custom resources.
     pub const DEFINITION: Self =
         Self::of("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions");
+    /// Leases, by which replicas elect a leader.
+    pub const LEASE: Self = Self::of("coordination.k8s.io", "v1", "Lease", "leases");
     /// Our own.
     pub const GRANT: Self = Self::of(keys::GROUP, keys::VERSION, keys::KIND, keys::PLURAL);
 
@@ -98,7 +100,7 @@ impl Kind {
     }
 
     /// An object with its kind: lists leave that to the list, and an answer of metadata only has a kind of its own.
-    fn name(self, object: &impl Serialize) -> Value {
+    pub(crate) fn name(self, object: &impl Serialize) -> Value {
         let mut object = serde_json::to_value(object).unwrap_or_default();
         object["apiVersion"] = self.api_version().into();
         object["kind"] = self.kind.into();
@@ -130,7 +132,7 @@ pub struct Unseen {
 }
 
 impl Unseen {
-    fn new(verb: &str, kind: Kind, which: Which<'_>, fault: Fault) -> Self {
+    pub(crate) fn new(verb: &str, kind: Kind, which: Which<'_>, fault: Fault) -> Self {
         let resource = kind.in_roles();
         let named = which.name.map(|name| format!(" named {name}")).unwrap_or_default();
         let place = match which.namespace {
@@ -206,7 +208,7 @@ pub async fn get(
     }
 }
 
-fn api(client: &Client, kind: Kind, namespace: Option<&str>) -> Api<DynamicObject> {
+pub(crate) fn api(client: &Client, kind: Kind, namespace: Option<&str>) -> Api<DynamicObject> {
     let resource = kind.resource();
     match namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),

@@ -5,6 +5,9 @@
 //! secrets come from, can the kubelet read them, which entries match the image, are they fresh, and who should have
 //! supplied them. What could not be read turns its rung into a finding that says so; the others are examined all the
 //! same. A finding never holds a credential or the name of a user.
+//!
+//! Out of the same facts come what a kubelet would try for an image ([`prospect()`]), and what each `ImagePullSecret`
+//! means for a namespace ([`shares`]).
 
 mod case;
 mod code;
@@ -14,9 +17,11 @@ mod expiry;
 mod finding;
 mod near_miss;
 mod ownership;
+mod prospect;
 mod pull_error;
 mod references;
 mod secrets;
+mod share;
 mod symptoms;
 mod verdict;
 
@@ -25,9 +30,12 @@ pub use self::{
         Account, Case, Container, ContainerKind, Granted, Pod, PullSecret, Sight, SourceWord, Space, State,
     },
     code::{Code, Severity},
+    entries::span,
     excerpt::{excerpt, shown_image},
     finding::{Diagnosis, Finding, Verdict},
+    prospect::{Answer, Passed, Prospect, Trial, prospect},
     pull_error::{PullError, classify, is_pull_reason},
+    share::{Place, Share, Stance, shares},
 };
 
 /// Examines a pod. `now` is the time, in seconds since the epoch.

@@ -9,6 +9,7 @@ mod cluster;
 mod controller;
 mod crd;
 mod diagnose;
+mod explain;
 mod findings;
 mod log_level;
 mod manifests;
@@ -17,6 +18,7 @@ mod migrate;
 mod plan;
 mod rbac;
 mod refresher;
+mod status;
 
 /// Why a command ended early, for people.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -29,6 +31,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Plan(args) => plan::run(&args),
         Command::Crd(args) => crd::run(args),
         Command::Diagnose(args) => Ok(diagnose::run(*args)),
+        Command::Explain(args) => Ok(explain::run(args)),
+        Command::Status(args) => Ok(status::run(args)),
         Command::Findings(args) => findings::run(&args),
         Command::Rbac(args) => rbac::run(&args),
         Command::Migrate(command) => migrate::run(command),

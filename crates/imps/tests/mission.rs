@@ -17,6 +17,7 @@ mod mission {
     pub(crate) mod diagnose;
     pub(crate) mod ecr;
     pub(crate) mod exchanged;
+    pub(crate) mod explain;
     pub(crate) mod gcp;
     pub(crate) mod github;
     pub(crate) mod last_good;
