@@ -51,11 +51,11 @@ pub fn vigil(
                         return Some((Err(unseen), (events, register, true)));
                     }
                     Some(_) => tokio::time::sleep(PAUSE).await,
+                    None if register.whole => {
+                        let seen = register.objects.values().cloned().collect();
+                        return Some((Ok(seen), (events, register, false)));
+                    }
                     None => {}
-                }
-                if register.whole {
-                    let seen = register.objects.values().cloned().collect();
-                    return Some((Ok(seen), (events, register, over)));
                 }
             }
         }

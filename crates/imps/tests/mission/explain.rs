@@ -1,7 +1,7 @@
 //! `imps explain` and `imps status` at a cluster with a real operator, asked by somebody who may read all of it, or
 //! little.
 
-use std::process::{Output, Stdio};
+use std::process::{Child, Output, Stdio};
 
 use imps_api::keys;
 use imps_core::dockerconfig::Format;
@@ -22,6 +22,17 @@ fn said(output: &Output) -> String {
 
 fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(output)))
+}
+
+/// A command that goes on until it is ended, also by a scene that fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// What the answer says of one ImagePullSecret.
@@ -179,11 +190,9 @@ async fn the_status_is_on_one_screen_and_follows_what_changes() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("screen");
     let place = ["--lease-namespace", &scene.home, "--lease-name", "elected"];
-    let mut child = follower
-        .command(&[&["status", &grant, "--watch", "-o", "json"], &place[..]].concat())
-        .stdout(Stdio::from(std::fs::File::create(&file).unwrap()))
-        .spawn()
-        .unwrap();
+    let mut follow = follower.command(&[&["status", &grant, "--watch", "-o", "json"], &place[..]].concat());
+    let screen = Stdio::from(std::fs::File::create(&file).unwrap());
+    let watching = Running(follow.stdout(screen).spawn().unwrap());
     // Each line is a page of its own.
     let last = || {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
@@ -202,8 +211,7 @@ async fn the_status_is_on_one_screen_and_follows_what_changes() {
         if source["state"] == "Missing" { Ok(()) } else { Err(page.to_string()) }
     })
     .await;
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(watching);
     let output = reader.run(&["status", &grant]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(!said(&output).contains("canary"), "{}", said(&output));
