@@ -18,5 +18,6 @@ pub mod snapshot;
 pub mod suspension;
 pub mod traffic;
 pub mod view;
+pub mod vigil;
 pub mod watch;
 pub mod witness;

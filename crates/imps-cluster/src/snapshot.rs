@@ -46,7 +46,7 @@ impl Kind {
     /// Definitions of custom resources.
     pub const DEFINITION: Self =
         Self::of("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions");
-    /// Leases.
+    /// Leases, by which replicas elect a leader.
     pub const LEASE: Self = Self::of("coordination.k8s.io", "v1", "Lease", "leases");
     /// Our own.
     pub const GRANT: Self = Self::of(keys::GROUP, keys::VERSION, keys::KIND, keys::PLURAL);
@@ -100,7 +100,7 @@ impl Kind {
     }
 
     /// An object with its kind: lists leave that to the list, and an answer of metadata only has a kind of its own.
-    fn name(self, object: &impl Serialize) -> Value {
+    pub(crate) fn name(self, object: &impl Serialize) -> Value {
         let mut object = serde_json::to_value(object).unwrap_or_default();
         object["apiVersion"] = self.api_version().into();
         object["kind"] = self.kind.into();

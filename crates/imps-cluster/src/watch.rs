@@ -169,8 +169,9 @@ fn translate<K>(event: Event<K>, stream: &Stream, read: &impl Fn(Change<K>) -> V
     }
 }
 
-struct Trouble {
-    fault: Fault,
+/// What is wrong with a watch.
+pub(crate) struct Trouble {
+    pub(crate) fault: Fault,
     /// The server had begun to answer.
     begun: bool,
     /// The server refuses to stream a list.
@@ -179,7 +180,8 @@ struct Trouble {
     expired: bool,
 }
 
-fn trouble(error: &watcher::Error, streaming: bool) -> Trouble {
+/// Reads the error of a watch. `streaming` says whether it began with a stream instead of a list.
+pub(crate) fn trouble(error: &watcher::Error, streaming: bool) -> Trouble {
     let (fault, code, at_start) = match error {
         watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
             let code = if let kube::Error::Api(status) = error { status.code } else { 0 };

@@ -1,18 +1,19 @@
-//! What a diagnosis is told: objects, as a cluster shows them or as manifests have them, become the cases of pods.
+//! What a diagnosis is told: objects, as a cluster shows them or as manifests have them, become the cases of pods, or
+//! the place that a namespace is.
 //!
 //! Both ways end in one [`Testimony`], so that nothing is found offline that would not be found on a cluster. What
 //! could not be looked at is part of it. Nothing here decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imps_core::diagnosis::{Case, Granted, Sight};
+use imps_core::diagnosis::{Case, Granted, Place, Sight};
 use imps_core::name::SecretRef;
 use serde_json::{Value, json};
 
 mod look;
 mod lowering;
 
-pub use look::look;
+pub use look::{look, look_around};
 
 /// What a diagnosis is to be about.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -121,6 +122,17 @@ impl Testimony {
             lowering::case(self, pod, subject, grants[lowering::namespace(pod)].clone())
         };
         Ok(pods.iter().map(case).collect())
+    }
+
+    /// What is known about a namespace.
+    pub fn place(&self, namespace: &str) -> Result<Place, Missing> {
+        let place = lowering::place(self, namespace);
+        let there = !matches!(place.space, Sight::Absent);
+        there.then_some(place).ok_or_else(|| Missing {
+            kind: "namespace".to_owned(),
+            namespace: if self.offline { "the manifests" } else { "the cluster" }.to_owned(),
+            name: namespace.to_owned(),
+        })
     }
 
     fn add(&mut self, object: Value) {

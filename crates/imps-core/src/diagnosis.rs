@@ -4,8 +4,11 @@
 //! knows how the kubelet decides: is it a pull problem at all, what did the registry say, where do the pod's pull
 //! secrets come from, can the kubelet read them, which entries match the image, are they fresh, and who should have
 //! supplied them. What could not be read turns its rung into a finding that says so; the others are examined all the
-//! same. Where the registry was asked ([`Probed`]), its word is examined too. A finding never holds a credential or
+//! same. Where the registry was asked ([`probe`]), its word is examined too. A finding never holds a credential or
 //! the name of a user.
+//!
+//! Out of the same facts come what a kubelet would try for an image ([`prospect()`]), and what each `ImagePullSecret`
+//! means for a namespace ([`shares`]).
 
 mod case;
 mod code;
@@ -15,10 +18,12 @@ mod expiry;
 mod finding;
 mod near_miss;
 mod ownership;
-mod probe;
+pub mod probe;
+mod prospect;
 mod pull_error;
 mod references;
 mod secrets;
+mod share;
 mod symptoms;
 mod verdict;
 
@@ -27,10 +32,12 @@ pub use self::{
         Account, Case, Container, ContainerKind, Granted, Pod, PullSecret, Sight, SourceWord, Space, State,
     },
     code::{Code, Severity},
+    entries::span,
     excerpt::{excerpt, shown_image},
     finding::{Diagnosis, Finding, Verdict},
-    probe::{Answer, Limit, Place, Probed, Trial, Tried, Try, Word, place_of, trials},
+    prospect::{Answer, Passed, Prospect, Trial, prospect},
     pull_error::{PullError, classify, is_pull_reason},
+    share::{Place, Share, Stance, shares},
 };
 
 /// Examines a pod. `now` is the time, in seconds since the epoch.

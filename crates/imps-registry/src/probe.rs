@@ -11,7 +11,7 @@ mod line;
 use std::sync::Arc;
 
 use imps_core::credential::Credential;
-use imps_core::diagnosis::{Answer, Limit, Place, Probed, Trial, Tried, Word, place_of};
+use imps_core::diagnosis::probe::{Answer, Limit, Place, Probed, Trial, Tried, Word, place_of};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};

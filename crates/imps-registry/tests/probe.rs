@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imps_core::credential::Credential;
-use imps_core::diagnosis::{Probed, Trial, Try, Word};
+use imps_core::diagnosis::probe::{Probed, Trial, Try, Word};
 use imps_core::token::Token;
 use imps_registry::{Limits, probe};
 use rustls::ServerConfig;

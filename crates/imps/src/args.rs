@@ -96,6 +96,39 @@ pub(crate) enum Command {
         imps diagnose --event 'failed to authorize: failed to fetch anonymous token: 401 Unauthorized'"
     )]
     Diagnose(Box<DiagnoseArgs>),
+    /// Say what a namespace is given, or which credentials would pull an image
+    ///
+    /// Of a NAMESPACE: each Secret that an ImagePullSecret gives, gave or would give there. It has it, lacks it,
+    /// loses it, is in conflict with somebody else's Secret of that name, or is left out; with the rule that selects,
+    /// the rule that excludes, or what each rule asks for and the namespace has instead; and which source each
+    /// registry is from.
+    ///
+    /// Of an IMAGE: which credentials the kubelet would try for a pod with it, in its order, from which Secrets and
+    /// which ImagePullSecret writes these; which is the first that serves; and why the other Secrets give nothing.
+    ///
+    /// A name without /, : and . is taken for a namespace, and with -n for an image.
+    ///
+    /// It reads the cluster, or manifests with -f, changes nothing, needs no imps on the cluster, and says what it
+    /// may not read instead of giving up. No credential and no user name is ever printed. Exit code 0: all is there,
+    /// or the image is served; 1: something is missing, or nothing would serve the image; 2: not a call that makes
+    /// sense; 3: could not be determined.
+    #[command(after_help = "Examples:\n  imps explain shop\n  imps explain shop -o json\n  \
+        imps explain registry.example/team/app:1 -n shop\n  \
+        imps explain nginx -n shop --service-account builder\n  \
+        kubectl get ns,pods,secrets,sa,imps -A -o yaml | imps explain shop -f -")]
+    Explain(ExplainArgs),
+    /// Show on one screen how the ImagePullSecrets stand
+    ///
+    /// Which are ready, in how many namespaces their Secrets are as they should be, how long the tokens of their
+    /// sources last and when the next ones are asked for, where something fails and why, and which operator leads.
+    ///
+    /// All of it is what the operator wrote down: no Secret is read, and the right to list imagepullsecrets suffices.
+    /// With --watch, also that to watch them. Who leads is told where leases may be read.
+    ///
+    /// Exit code 0: all are ready; 1: one is not; 2: not a call that makes sense; 3: could not be determined.
+    #[command(after_help = "Examples:\n  imps status\n  imps status corp --watch\n  \
+        imps status -o json | jq '.imagePullSecrets[] | select(.ready != \"True\")'")]
+    Status(StatusArgs),
     /// List what `imps diagnose` can find
     Findings(FindingsArgs),
     /// Say whether imps can work on this cluster, and what keeps it from that
@@ -531,6 +564,85 @@ pub(crate) struct DiagnoseArgs {
     pub(crate) access: AccessArgs,
 }
 
+#[derive(clap::Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// A namespace; with -n, an image as if a pod in that namespace were made with it
+    #[arg(value_name = "NAMESPACE|IMAGE")]
+    pub(crate) what: String,
+    /// The namespace of the pod that would pull the image
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace_name)]
+    pub(crate) namespace: Option<NamespaceName>,
+    /// As whom that pod would run
+    #[arg(long, value_name = "NAME", requires = "namespace", default_value = "default")]
+    pub(crate) service_account: String,
+    /// A manifest, a folder of manifests, or - for standard input, instead of the cluster; can be given more than once
+    ///
+    /// Namespaces, ImagePullSecrets, Secrets, ServiceAccounts and Pods are looked at.
+    #[arg(short, long = "filename", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Judge ends of tokens as of this time instead of now, for manifests of an earlier day
+    #[arg(long, value_name = "TIME", requires = "filename")]
+    pub(crate) at: Option<jiff::Timestamp>,
+    /// For people or for machines
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: OutputFormat,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
+/// What an explanation is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Topic {
+    /// A namespace.
+    Namespace(String),
+    /// An image in a namespace.
+    Image { namespace: String, image: String },
+}
+
+impl ExplainArgs {
+    /// What is asked for.
+    pub(crate) fn topic(&self) -> Result<Topic, String> {
+        let what = self.what.clone();
+        match &self.namespace {
+            Some(namespace) if is_image(&what) => {
+                Ok(Topic::Image { namespace: namespace.to_string(), image: what })
+            }
+            Some(_) => Err("this is not the name of an image; with -n, an image is explained".to_owned()),
+            None if is_dns_label(&what) => Ok(Topic::Namespace(what)),
+            None if is_image(&what) => {
+                Err("an image is explained for the namespace of a pod: add -n NAMESPACE".to_owned())
+            }
+            None => Err("this is neither the name of a namespace nor of an image".to_owned()),
+        }
+    }
+}
+
+/// Whether the kubelet would take this for the name of an image.
+fn is_image(text: &str) -> bool {
+    imps_core::kubelet::repository_of(text).is_ok()
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct StatusArgs {
+    /// One ImagePullSecret; all of them when not given
+    #[arg(value_name = "NAME", value_parser = grant_name)]
+    pub(crate) name: Option<String>,
+    /// Print it again when something changes, until interrupted
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// For people or for machines; with --watch, one line of JSON each time
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: OutputFormat,
+    /// Where the Lease of the operators is, as given to them by --config-namespace; looked for when not given
+    #[arg(long, value_name = "NAMESPACE", value_parser = namespace)]
+    pub(crate) lease_namespace: Option<String>,
+    /// Its name, as given to them by --leader-election-id
+    #[arg(long, value_name = "NAME", default_value = keys::LEASE)]
+    pub(crate) lease_name: String,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
 /// What a diagnosis is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Target {
@@ -656,6 +768,15 @@ pub(crate) enum ManifestFormat {
 /// Reads the name of a namespace.
 fn namespace(text: &str) -> Result<String, String> {
     if is_dns_label(text) { Ok(text.to_owned()) } else { Err("not the name of a namespace".to_owned()) }
+}
+
+/// Reads the name of an `ImagePullSecret`.
+fn grant_name(text: &str) -> Result<String, String> {
+    if is_dns_subdomain(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("not the name of an ImagePullSecret".to_owned())
+    }
 }
 
 fn namespace_name(text: &str) -> Result<NamespaceName, String> {
@@ -820,6 +941,31 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_name_is_a_namespace_and_with_a_namespace_an_image() {
+        let topic = |arguments: &[&str]| -> Result<Topic, String> {
+            match parse(&[&["explain"], arguments].concat())?.command {
+                Command::Explain(args) => args.topic(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let image = |image: &str| Topic::Image { namespace: "yard".to_owned(), image: image.to_owned() };
+        assert_eq!(topic(&["shop"]), Ok(Topic::Namespace("shop".to_owned())));
+        assert_eq!(topic(&["shop", "-n", "yard"]), Ok(image("shop")));
+        assert_eq!(topic(&["reg.example/app:1", "-n", "yard"]), Ok(image("reg.example/app:1")));
+        for name in ["team/app", "app:1", "reg.example/app"] {
+            assert!(topic(&[name]).unwrap_err().contains("add -n NAMESPACE"), "{name}");
+        }
+        assert!(topic(&["Shop"]).unwrap_err().contains("neither"));
+        assert!(
+            topic(&["https://reg.example/app", "-n", "yard"])
+                .unwrap_err()
+                .contains("not the name of an image")
+        );
+        assert!(topic(&["shop", "--service-account=builder"]).is_err());
+        assert!(topic(&["shop", "-f", "a", "--context=b"]).is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod controller;
 mod crd;
 mod diagnose;
 mod doctor;
+mod explain;
 mod findings;
 mod log_level;
 mod man;
@@ -20,6 +21,7 @@ mod migrate;
 mod plan;
 mod rbac;
 mod refresher;
+mod status;
 mod suspend;
 
 /// Why a command ended early, for people.
@@ -36,6 +38,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Plan(args) => plan::run(&args),
         Command::Crd(args) => crd::run(args),
         Command::Diagnose(args) => Ok(diagnose::run(*args)),
+        Command::Explain(args) => Ok(explain::run(args)),
+        Command::Status(args) => Ok(status::run(args)),
         Command::Findings(args) => findings::run(&args),
         Command::Doctor(args) => Ok(doctor::run(args)),
         Command::Suspend(args) => Ok(suspend::run(args, true)),

@@ -18,6 +18,7 @@ mod mission {
     pub(crate) mod doctor;
     pub(crate) mod ecr;
     pub(crate) mod exchanged;
+    pub(crate) mod explain;
     pub(crate) mod gcp;
     pub(crate) mod github;
     pub(crate) mod last_good;

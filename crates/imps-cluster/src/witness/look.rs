@@ -13,6 +13,10 @@ use super::lowering::{self, EVENT_REASONS};
 use super::{Asked, Gap, Testimony};
 use crate::snapshot::{Kind, Unseen, Which, get, list, walk};
 
+mod surroundings;
+
+pub use surroundings::look_around;
+
 /// Up to so many objects are asked for one by one; beyond that a list is cheaper. The sum of all such requests, over
 /// the kinds, stays below the 60 that a whole cluster may take.
 const SINGLE_GETS_MAX: usize = 10;
@@ -44,6 +48,7 @@ pub async fn look(
 }
 
 /// What the pods make necessary to know.
+#[derive(Default)]
 struct Needs {
     /// The namespaces, with the names of the pods in each.
     places: BTreeMap<String, BTreeSet<String>>,
@@ -55,7 +60,7 @@ struct Needs {
 
 impl Needs {
     fn of(testimony: &Testimony, asked: &Asked) -> Self {
-        let mut needs = Self { places: BTreeMap::new(), accounts: BTreeSet::new(), named: BTreeSet::new() };
+        let mut needs = Self::default();
         let objects = testimony.objects.values().flatten();
         let templates = objects.filter_map(|object| Some(lowering::template(object)?.0));
         let pods: Vec<Value> = testimony.of("Pod").iter().cloned().chain(templates).collect();

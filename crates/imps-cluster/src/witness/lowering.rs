@@ -6,16 +6,18 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use imps_api::{ImagePullSecret, keys, lower};
 use imps_core::diagnosis::{
-    Account, Case, Container, ContainerKind, Granted, Pod, PullSecret, Sight, SourceWord, Space, State,
-    is_pull_reason,
+    Account, Case, Container, ContainerKind, Granted, Place, Pod, PullSecret, Sight, SourceWord, Space,
+    State, is_pull_reason,
 };
 use imps_core::dockerconfig::{self, Format};
-use imps_core::name::{SecretName, SecretRef};
+use imps_core::holding::{Holding, Sighting};
+use imps_core::name::{SecretName, SecretRef, Uid, is_dns_subdomain};
 use imps_core::selector::{Selector, Tags};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::Testimony;
+use crate::view::TargetView;
 
 /// Lists of containers in a spec, and of what the status says about them.
 const CONTAINERS: [(&str, &str, ContainerKind); 3] = [
@@ -62,15 +64,79 @@ pub(super) fn case(
         .map(|object| SecretRef::new(namespace(object), name(object)))
         .filter(|at| wanted.contains(&at.name))
         .collect();
-    let space = match testimony.of("Namespace").iter().find(|object| name(object) == here) {
-        Some(object) => {
-            Sight::Seen(Space { labels: tags(object, "labels"), annotations: tags(object, "annotations") })
-        }
-        None => testimony.unseen("Namespace", &here, &here),
-    };
+    let space = space(testimony, &here);
     let events = events(testimony, object);
     let probed = Vec::new();
     Case { pod, space, account, default_account, secrets, elsewhere, events, grants, probed }
+}
+
+/// What is known about a namespace.
+pub(super) fn place(testimony: &Testimony, here: &str) -> Place {
+    let grants = grants(testimony, here);
+    let written: BTreeSet<String> = testimony.of(keys::KIND).iter().flat_map(written_names).collect();
+    let holdings = written.into_iter().map(|name| {
+        let sight = match testimony.find("Secret", here, &name) {
+            Some(object) => holding(object),
+            None => testimony.unseen("Secret", here, &name),
+        };
+        (SecretName::from(name.as_str()), sight)
+    });
+    Place {
+        namespace: here.into(),
+        space: space(testimony, here),
+        pods: pods(testimony, here),
+        holdings: holdings.collect(),
+        grants,
+    }
+}
+
+fn space(testimony: &Testimony, here: &str) -> Sight<Space> {
+    match testimony.of("Namespace").iter().find(|object| name(object) == here) {
+        Some(object) => Sight::Seen(Space {
+            labels: tags(object, "labels"),
+            annotations: tags(object, "annotations"),
+            terminating: is_deleted(object),
+        }),
+        None => testimony.unseen("Namespace", here, here),
+    }
+}
+
+/// Labels and annotations of the pods in a namespace.
+fn pods(testimony: &Testimony, here: &str) -> Sight<Vec<(Tags, Tags)>> {
+    let seen = testimony.of("Pod");
+    if let Sight::Unseen(why) = testimony.unseen::<()>("Pod", here, "") {
+        return Sight::Unseen(why);
+    }
+    if testimony.offline && seen.is_empty() {
+        return Sight::Unseen("no Pod is among the manifests".to_owned());
+    }
+    let living = seen.iter().filter(|pod| namespace(pod) == here && !is_deleted(pod));
+    Sight::Seen(living.map(|pod| (tags(pod, "labels"), tags(pod, "annotations"))).collect())
+}
+
+/// What stands at the name of a target, as the operator sees it but for its values.
+fn holding(object: &Value) -> Sight<Holding> {
+    let mut bare = object.clone();
+    if let Some(fields) = bare.as_object_mut() {
+        fields.remove("data");
+    }
+    match serde_json::from_value::<TargetView>(bare) {
+        Ok(view) => Sight::Seen(Sighting::from(view).into()),
+        Err(_) => Sight::Unseen("it is no Secret that the API server would take".to_owned()),
+    }
+}
+
+/// The names of Secrets that an `ImagePullSecret` writes, or may have written.
+pub(super) fn written_names(grant: &Value) -> Vec<String> {
+    let now = grant.pointer("/spec/target/secret/name").and_then(Value::as_str);
+    let former = grant.pointer("/status/secretNames").and_then(Value::as_array).into_iter().flatten();
+    let names = now.into_iter().chain(former.filter_map(Value::as_str));
+    // A path of its own is asked for each of them.
+    names.filter(|name| is_dns_subdomain(name)).map(str::to_owned).collect()
+}
+
+fn is_deleted(object: &Value) -> bool {
+    object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
 }
 
 fn pod(object: &Value, subject: &str) -> Pod {
@@ -194,8 +260,16 @@ fn pull_secret(object: &Value) -> PullSecret {
     PullSecret {
         data: Zeroizing::new(BASE64_STANDARD.decode(value).unwrap_or_default()),
         keys: object["data"].as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect(),
+        owners: owners(object),
         secret_type,
     }
+}
+
+/// The `ImagePullSecret`s that own an object.
+fn owners(object: &Value) -> Vec<Uid> {
+    let references = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let ours = references.into_iter().flatten().filter(|owner| owner["kind"] == keys::KIND);
+    ours.filter_map(|owner| owner["uid"].as_str()).map(Uid::new).collect()
 }
 
 /// What events say about a pod, in the order of time.
@@ -263,6 +337,9 @@ fn granted(testimony: &Testimony, object: &Value, here: &str) -> Granted {
             sources: Vec::new(),
             failure: None,
             reported: false,
+            former: Vec::new(),
+            managed: false,
+            leaving: is_deleted(object),
         };
     };
     let status = read.status.clone().unwrap_or_default();
@@ -287,6 +364,9 @@ fn granted(testimony: &Testimony, object: &Value, here: &str) -> Granted {
         sources,
         failure: failure.map(|failure| (failure.reason.clone(), failure.message.clone())),
         reported: read.status.is_some(),
+        former: status.secret_names.iter().map(SecretName::new).collect(),
+        managed: status.managed_namespaces.iter().any(|name| name == here),
+        leaving: fact.tenure.deleting,
     }
 }
 

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::probe::Probed;
 use crate::grant::Grant;
-use crate::name::{AccountName, GrantName, NamespaceName, SecretName, SecretRef};
+use crate::name::{AccountName, GrantName, NamespaceName, SecretName, SecretRef, Uid};
 use crate::reason::Reason;
 use crate::selector::Tags;
 
@@ -118,6 +118,8 @@ pub struct Space {
     pub labels: Tags,
     /// Its annotations.
     pub annotations: Tags,
+    /// It is being deleted.
+    pub terminating: bool,
 }
 
 /// A ServiceAccount.
@@ -136,6 +138,8 @@ pub struct PullSecret {
     pub data: Zeroizing<Vec<u8>>,
     /// The keys of its data.
     pub keys: Vec<String>,
+    /// The `ImagePullSecret`s that its owner references name.
+    pub owners: Vec<Uid>,
 }
 
 /// An `ImagePullSecret`, and what its status says.
@@ -151,6 +155,12 @@ pub struct Granted {
     pub failure: Option<(String, String)>,
     /// Whether it was reported on at all.
     pub reported: bool,
+    /// Names of Secrets that it may have written, by its status.
+    pub former: Vec<SecretName>,
+    /// Whether the status counts this namespace among those that have the Secret.
+    pub managed: bool,
+    /// It is being deleted.
+    pub leaving: bool,
 }
 
 /// A source, as the status of its grant tells.

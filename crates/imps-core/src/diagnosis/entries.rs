@@ -67,7 +67,8 @@ pub(super) fn has_login_for(secret: &PullSecret, image: &str) -> bool {
         .is_ok_and(|attempts| attempts.iter().any(|attempt| matches!(attempt.offer, Offer::Login(_))))
 }
 
-fn judge(case: &Case, attempt: &Attempt, name: &SecretName, now: i64) -> Option<Finding> {
+/// What is to be said about an entry that matches: why it gives no login, or how long that lasts.
+pub(super) fn judge(case: &Case, attempt: &Attempt, name: &SecretName, now: i64) -> Option<Finding> {
     let subject = format!("secret/{name}");
     let evidence = |what: &str| format!("entry {}: {what}", attempt.label());
     let login = match &attempt.offer {
@@ -146,7 +147,7 @@ fn misses(
 }
 
 /// Where the entry is to be corrected: in a Secret that imps writes, an edit would be undone.
-fn mend(case: &Case, name: &SecretName, what: &str) -> String {
+pub(super) fn mend(case: &Case, name: &SecretName, what: &str) -> String {
     match ownership::writer(case, name) {
         Some(grant) => format!(
             "imagepullsecret/{grant} writes {name}, so change its source and not the Secret: {what} (kubectl describe \
@@ -156,8 +157,8 @@ fn mend(case: &Case, name: &SecretName, what: &str) -> String {
     }
 }
 
-/// A Secret that nobody names and that would do.
-fn unreferenced(case: &Case, container: &Container) -> Vec<Finding> {
+/// Secrets that nobody names and that would do.
+pub(super) fn unreferenced(case: &Case, container: &Container) -> Vec<Finding> {
     let account: &[SecretName] = case.account.seen().map_or(&[], |account| &account.pull_secrets);
     let unnamed = |name: &SecretName| !case.references().contains(name) && !account.contains(name);
     let found = case.secrets.iter().filter_map(|(name, sight)| match sight {
@@ -177,7 +178,7 @@ fn unreferenced(case: &Case, container: &Container) -> Vec<Finding> {
 }
 
 /// A span of time in its largest unit.
-pub(super) fn span(seconds: i64) -> String {
+pub fn span(seconds: i64) -> String {
     match seconds {
         ..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds / 60),

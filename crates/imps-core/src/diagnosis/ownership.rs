@@ -36,6 +36,10 @@ pub(super) fn examine(case: &Case, container: &Container, now: i64) -> Vec<Findi
 
 /// The `ImagePullSecret` that writes the Secret of this name in the pod's namespace.
 pub(super) fn writer<'c>(case: &'c Case, secret: &SecretName) -> Option<&'c GrantName> {
+    let grants = case.grants.seen()?;
+    let owners = case.secrets.get(secret).and_then(|sight| sight.seen()).map_or(&[][..], |held| &held.owners);
+    let owns =
+        |granted: &&Granted| granted.grant.as_ref().is_ok_and(|grant| owners.contains(&grant.identity.uid));
     let writes = |granted: &&Granted| {
         granted.grant.as_ref().is_ok_and(|grant| {
             grant.template.name == *secret
@@ -43,7 +47,8 @@ pub(super) fn writer<'c>(case: &'c Case, secret: &SecretName) -> Option<&'c Gran
                 && !granted.conflicts()
         })
     };
-    case.grants.seen()?.iter().find(writes).map(|granted| &granted.name)
+    // An owner reference says it also where a pod that is not seen selects the namespace.
+    grants.iter().find(owns).or_else(|| grants.iter().find(writes)).map(|granted| &granted.name)
 }
 
 /// What a grant means for the namespace, as far as the namespace and the pod tell: of other pods in it nothing is
@@ -120,10 +125,7 @@ fn standing(case: &Case, container: &Container, granted: &Granted, grant: &Grant
         findings.push(
             Finding::new(Code::Suspended, &subject)
                 .cause("nothing is written and nothing renewed while spec.suspend is true")
-                .remedy(format!(
-                    "kubectl patch imps {} --type merge -p '{{\"spec\":{{\"suspend\":false}}}}'",
-                    granted.name
-                )),
+                .remedy(resume(&granted.name)),
         );
     }
     let here = case.secrets.get(target);
@@ -180,15 +182,24 @@ fn not_written(case: &Case, granted: &Granted, grant: &Grant) -> Finding {
 
 fn unselected(case: &Case, granted: &Granted, grant: &Grant, space: &Space) -> Finding {
     let namespace = &case.pod.namespace;
-    let refusals = grant.recipients.refusals(&space.labels, &space.annotations);
-    let evidence = if refusals.is_empty() { "it has no rule".to_owned() } else { refusals.join("; ") };
     Finding::new(Code::NotSelected, format!("imagepullsecret/{}", granted.name))
-        .evidence(evidence)
+        .evidence(why_unselected(grant, space))
         .cause(format!("it has a login for the image, and none of its rules speaks for {namespace}"))
         .remedy(format!(
             "add {namespace} to spec.target.namespaces.names of {}, or give {namespace} what a rule asks for",
             granted.name
         ))
+}
+
+/// The command that ends a suspension.
+pub(super) fn resume(grant: &GrantName) -> String {
+    format!("kubectl patch imps {grant} --type merge -p '{{\"spec\":{{\"suspend\":false}}}}'")
+}
+
+/// Each rule that does not speak for the namespace, and what the namespace has instead.
+pub(super) fn why_unselected(grant: &Grant, space: &Space) -> String {
+    let refusals = grant.recipients.refusals(&space.labels, &space.annotations);
+    if refusals.is_empty() { "it has no rule".to_owned() } else { refusals.join("; ") }
 }
 
 fn trouble(granted: &Granted, sources: &[&SourceWord]) -> Vec<Finding> {

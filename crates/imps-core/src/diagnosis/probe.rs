@@ -343,6 +343,7 @@ mod tests {
             secret_type: "kubernetes.io/dockerconfigjson".into(),
             data: format!("{{\"auths\":{{{}}}}}", entries.join(",")).into_bytes().into(),
             keys: vec![".dockerconfigjson".into()],
+            owners: Vec::new(),
         };
         let state = State::Waiting { reason: "ErrImagePull".into(), message: REFUSAL.into() };
         Case {
@@ -437,6 +438,7 @@ mod tests {
             secret_type: "kubernetes.io/dockercfg".into(),
             data: b"{".to_vec().into(),
             keys: vec![],
+            owners: Vec::new(),
         };
         broken.secrets.insert("pull".into(), Sight::Seen(secret));
         assert!(trials(&broken).is_empty());

@@ -3,7 +3,7 @@
 //! It is asked whether it is a registry, then for a token if it wants one, then for the head of the manifest, which
 //! Docker Hub does not count as a pull. Whatever is answered, it ends after five requests.
 
-use imps_core::diagnosis::{Answer, Limit, Place, Word};
+use imps_core::diagnosis::probe::{Answer, Limit, Place, Word};
 
 use super::challenge::{Challenge, TokenService, choose};
 use crate::endpoint::Endpoint;

@@ -8,7 +8,7 @@ use http::{HeaderMap, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use imps_core::credential::Credential;
-use imps_core::diagnosis::{Limit, Word};
+use imps_core::diagnosis::probe::{Limit, Word};
 use imps_core::token::Token;
 use serde::Deserialize;
 use zeroize::Zeroizing;

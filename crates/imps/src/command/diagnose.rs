@@ -1,6 +1,7 @@
 //! `imps diagnose`: why pods cannot pull. Objects from the cluster or from manifests go the same way.
 
 use std::io::Read;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use crate::args::{DiagnoseArgs, FailLevel, ReportFormat};
 use crate::runtime::output;
 
 mod inquiry;
-mod report;
-mod screen;
+pub(super) mod report;
+pub(super) mod screen;
 
 use report::{EventReport, Report};
 
@@ -62,12 +63,17 @@ fn live(args: DiagnoseArgs) -> Result<(Testimony, Asked), Error> {
 }
 
 fn offline(args: &DiagnoseArgs) -> Result<(Testimony, Asked), Error> {
-    let read = manifests::read(&args.filename)?.into_iter();
+    Ok((testimony(&args.filename)?, asked(args, DEFAULT_NAMESPACE)))
+}
+
+/// What manifests tell.
+pub(super) fn testimony(files: &[PathBuf]) -> Result<Testimony, Error> {
+    let read = manifests::read(files)?.into_iter();
     let objects = read.map(|object| match manifests::kind(&object) {
         ("", "Secret") => manifests::stored_secret(object),
         _ => object,
     });
-    Ok((Testimony::of_manifests(objects.collect()), asked(args, DEFAULT_NAMESPACE)))
+    Ok(Testimony::of_manifests(objects.collect()))
 }
 
 fn asked(args: &DiagnoseArgs, default_namespace: &str) -> Asked {

@@ -4,10 +4,22 @@ use std::io::{IsTerminal, Write};
 
 /// Writes to standard output. A reader that went away (`imps plan … | head`) is not an error.
 pub(crate) fn print(text: &str) -> std::io::Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+    show(text).map(drop)
+}
+
+/// As [`print`], and says whether anybody is left to read.
+pub(crate) fn show(text: &str) -> std::io::Result<bool> {
+    let mut output = std::io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
     }
+}
+
+/// Whether standard output is a terminal.
+pub(crate) fn is_watched() -> bool {
+    std::io::stdout().is_terminal()
 }
 
 /// Writes an error with its causes to standard error, each once.

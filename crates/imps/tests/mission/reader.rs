@@ -52,9 +52,14 @@ impl Reader {
 
     /// Runs imps with these arguments.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Imps with these arguments, to be run.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.args(arguments).arg("--kubeconfig").arg(&self.kubeconfig).env("COLUMNS", "200");
-        command.output().unwrap()
+        command
     }
 }
 

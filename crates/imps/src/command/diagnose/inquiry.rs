@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use imps_core::diagnosis::{Case, Trial, trials};
+use imps_core::diagnosis::Case;
+use imps_core::diagnosis::probe::{Trial, trials};
 use imps_registry::{Limits, probe};
 
 use crate::command::Error;

@@ -7,7 +7,7 @@ use imps_core::diagnosis::{
 use serde::Serialize;
 
 /// The version of this form.
-fn api_version() -> String {
+pub(in crate::command) fn api_version() -> String {
     format!("cli.{}/v1", keys::GROUP)
 }
 
@@ -62,18 +62,18 @@ pub(super) struct VerdictReport {
 }
 
 #[derive(Serialize)]
-pub(super) struct FindingReport {
-    pub(super) code: String,
-    pub(super) name: &'static str,
-    pub(super) severity: &'static str,
-    pub(super) subject: String,
+pub(in crate::command) struct FindingReport {
+    pub(in crate::command) code: String,
+    pub(in crate::command) name: &'static str,
+    pub(in crate::command) severity: &'static str,
+    pub(in crate::command) subject: String,
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) evidence: String,
-    pub(super) cause: String,
+    pub(in crate::command) evidence: String,
+    pub(in crate::command) cause: String,
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) remedy: String,
+    pub(in crate::command) remedy: String,
     #[serde(skip)]
-    pub(super) grade: Severity,
+    pub(in crate::command) grade: Severity,
 }
 
 /// About one message.
@@ -161,7 +161,8 @@ fn container(container: &Container) -> ContainerReport {
     }
 }
 
-fn finding(finding: &Finding) -> FindingReport {
+/// One finding.
+pub(in crate::command) fn finding(finding: &Finding) -> FindingReport {
     FindingReport {
         code: finding.code.to_string(),
         name: finding.code.name(),
@@ -175,6 +176,6 @@ fn finding(finding: &Finding) -> FindingReport {
 }
 
 /// Manifests may have anything for a name, and terminals obey control characters.
-fn plain(text: &str) -> String {
+pub(in crate::command) fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }

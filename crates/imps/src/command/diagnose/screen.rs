@@ -115,7 +115,8 @@ fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("one {what}") } else { format!("{count} {what}s") }
 }
 
-fn mark(severity: Severity, colour: bool) -> String {
+/// The mark of a severity, as the legend of all screens has it.
+pub(in crate::command) fn mark(severity: Severity, colour: bool) -> String {
     let (mark, paint) = match severity {
         Severity::Ok => ("✔", "32"),
         Severity::Info => ("–", "0"),

@@ -1,0 +1,104 @@
+//! `imps explain`: what a namespace is given and why, or which credentials would pull an image there. Objects from the
+//! cluster or from manifests go the same way, that of a diagnosis.
+
+use std::process::ExitCode;
+
+use imps_cluster::witness::{Asked, Testimony, look, look_around};
+use imps_core::diagnosis::{Sight, prospect, shares};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Error;
+use super::UNDETERMINED;
+use super::cluster::at_cluster;
+use super::diagnose::testimony;
+use crate::args::{ExplainArgs, OutputFormat, Topic};
+use crate::runtime::output;
+
+mod report;
+mod screen;
+
+use report::{ImageReport, PlaceReport, Sum};
+
+/// The exit code of a call that makes no sense, as clap has it.
+const USAGE: u8 = 2;
+
+/// As with a diagnosis, exit code 1 says that something was found, not that something went wrong.
+pub(super) fn run(args: ExplainArgs) -> ExitCode {
+    let topic = match args.topic() {
+        Ok(topic) => topic,
+        Err(problem) => {
+            output::complain(&*Error::from(problem));
+            return ExitCode::from(USAGE);
+        }
+    };
+    let answer = match topic {
+        Topic::Namespace(namespace) => of_namespace(&args, namespace),
+        Topic::Image { namespace, image } => of_image(&args, namespace, image),
+    };
+    match answer {
+        Ok(Sum::Good) => ExitCode::SUCCESS,
+        Ok(Sum::Bad) => ExitCode::FAILURE,
+        Ok(Sum::Open) => ExitCode::from(UNDETERMINED),
+        Err(error) => {
+            output::complain(&*error);
+            ExitCode::from(UNDETERMINED)
+        }
+    }
+}
+
+fn of_namespace(args: &ExplainArgs, namespace: String) -> Result<Sum, Error> {
+    let seen = if args.filename.is_empty() {
+        at_cluster(args.access.clone(), async |client| {
+            let seen = look_around(&client, &namespace, &mut looking).await;
+            output::progress("");
+            Ok(seen)
+        })?
+    } else {
+        testimony(&args.filename)?
+    };
+    let place = seen.place(&namespace)?;
+    let report = PlaceReport::new(&place, &shares(&place));
+    print(args.output, &report, || screen::place(&report, now(args), output::in_colour()))?;
+    Ok(report.sum())
+}
+
+fn of_image(args: &ExplainArgs, namespace: String, image: String) -> Result<Sum, Error> {
+    let account = args.service_account.clone();
+    let asked = Asked::Image { namespace: namespace.clone(), image, account };
+    let seen = if args.filename.is_empty() { live(args, &asked)? } else { testimony(&args.filename)? };
+    let cases = seen.cases(&asked)?;
+    let case = cases.first().ok_or("there is nothing to explain")?;
+    if case.space == Sight::Absent {
+        // The same words as about the namespace itself.
+        seen.place(&namespace)?;
+    }
+    let found = prospect(case, now(args)).ok_or("this is not the name of an image")?;
+    let report = ImageReport::new(case, &found);
+    print(args.output, &report, || screen::image(&report, output::in_colour()))?;
+    Ok(report.sum())
+}
+
+fn live(args: &ExplainArgs, asked: &Asked) -> Result<Testimony, Error> {
+    at_cluster(args.access.clone(), async |client| {
+        let seen = look(&client, asked, &mut looking).await;
+        output::progress("");
+        Ok(seen?)
+    })
+}
+
+fn looking(what: &str) {
+    output::progress(&format!("looking at {what}"));
+}
+
+fn now(args: &ExplainArgs) -> i64 {
+    args.at.unwrap_or_else(Timestamp::now).as_second()
+}
+
+fn print(format: OutputFormat, report: &impl Serialize, screen: impl Fn() -> String) -> Result<(), Error> {
+    let text = match format {
+        OutputFormat::Table => screen(),
+        OutputFormat::Json => format!("{}\n", serde_json::to_string_pretty(report)?),
+    };
+    Ok(output::print(&text)?)
+}
