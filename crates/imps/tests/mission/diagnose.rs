@@ -234,9 +234,9 @@ async fn each_pod_is_told_what_keeps_it_from_pulling() {
 async fn an_image_pull_secret_that_passes_the_namespace_by_is_named_with_the_rule() {
     let Some(scene) = Scene::open().await else { return };
     let shop = scene.namespace("shop", json!({"labels": {"team": "web"}})).await;
-    let yard = scene.namespace("yard", json!({"labels": {"team": "pay"}})).await;
+    let yard = scene.namespace("yard", json!({"labels": {"team": scene.id}})).await;
     scene.source("hub", &[(HOST, LOGIN)]).await;
-    let target = json!({"namespaces": {"labels": [{"matchLabels": {"team": "pay"}}], "names": [yard]}});
+    let target = json!({"namespaces": {"labels": [{"matchLabels": {"team": scene.id}}], "names": [yard]}});
     let grant = scene.grant("g", &["hub"], target).await;
     scene.ready_in(&grant, &[&yard]).await;
     waiting_pod(&scene, &shop, "web", json!({}), ANONYMOUS).await;
@@ -246,7 +246,7 @@ async fn an_image_pull_secret_that_passes_the_namespace_by_is_named_with_the_rul
     let passed_by = reader.run(&["diagnose", "pod/web", "-n", &shop, "-o", "wide"]);
     let text = said(&passed_by);
     assert!(text.contains("Verdict  IMPS081"), "{text}");
-    assert!(text.contains("namespace label team=pay (it is \"web\")"), "{text}");
+    assert!(text.contains(&format!("namespace label team={} (it is \"web\")", scene.id)), "{text}");
     let not_attached = reader.run(&["diagnose", "pod/web", "-n", &yard]);
     assert!(said(&not_attached).contains("Verdict  IMPS083"), "{}", said(&not_attached));
 }

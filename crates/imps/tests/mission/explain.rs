@@ -46,10 +46,10 @@ fn share(output: &Output, grant: &str) -> Value {
 #[tokio::test]
 async fn a_namespace_is_told_what_it_is_given_and_by_which_rule() {
     let Some(scene) = Scene::open().await else { return };
-    let shop = scene.namespace("shop", json!({"labels": {"team": "web"}})).await;
+    let shop = scene.namespace("shop", json!({"labels": {"team": scene.id}})).await;
     let yard = scene.namespace("yard", json!({"labels": {"team": "pay"}})).await;
     scene.source("hub", &[(HOST, LOGIN)]).await;
-    let target = json!({"namespaces": {"labels": [{"matchLabels": {"team": "web"}}], "names": [shop]}});
+    let target = json!({"namespaces": {"labels": [{"matchLabels": {"team": scene.id}}], "names": [shop]}});
     let grant = scene.grant("g", &["hub"], target).await;
     scene.ready_in(&grant, &[&shop]).await;
 
@@ -65,7 +65,7 @@ async fn a_namespace_is_told_what_it_is_given_and_by_which_rule() {
     let left_out = share(&reader.run(&["explain", &yard, "-o", "json"]), &grant);
     assert_eq!(left_out["state"], "left out");
     let refusals = left_out["rule"].as_str().unwrap();
-    assert!(refusals.contains("namespace label team=web (it is \"pay\")"), "{refusals}");
+    assert!(refusals.contains(&format!("namespace label team={} (it is \"pay\")", scene.id)), "{refusals}");
 
     // Somebody else's Secret stands in the way of another one.
     let format = Format::DockerConfigJson;
