@@ -106,20 +106,8 @@ fn the_finalizer_comes_before_the_first_name_and_goes_after_the_last() {
 fn what_accounts_name_already_is_taken_over_once_the_finalizer_is_there() {
     let mut stage = stage(&[]);
     let at = SecretRef::new("shop", "pull");
-    let foreign = Stored {
-        uid: "theirs".to_owned(),
-        version: stage.version(),
-        secret_type: JSON.to_owned(),
-        bytes: docker_config(&[("old.example", "old")]).into_bytes(),
-        labels: Default::default(),
-        annotations: Default::default(),
-        owner: None,
-        by_imps: false,
-        legacy_copy: false,
-        immutable: false,
-        consent: None,
-        controller: None,
-    };
+    let content = docker_config(&[("old.example", "old")]).into_bytes();
+    let foreign = Stored::foreign(stage.version(), JSON, content);
     stage.secrets.insert(at.clone(), foreign);
     stage.namespaces.insert("shop".into(), Namespace::default());
     stage.account("shop", "default", &["theirs", "pull"]);

@@ -319,20 +319,7 @@ impl Play {
         if self.stage.secrets.contains_key(&at) {
             return;
         }
-        let stored = Stored {
-            uid: format!("foreign-{version}"),
-            version,
-            secret_type: "Opaque".to_owned(),
-            bytes: b"foreign".to_vec(),
-            labels: tags(&[]),
-            annotations: tags(&[]),
-            owner: None,
-            by_imps: false,
-            legacy_copy: false,
-            immutable: false,
-            consent: None,
-            controller: None,
-        };
+        let stored = Stored::foreign(version, "Opaque", b"foreign".to_vec());
         self.stage.secrets.insert(at, stored.clone());
         self.oracle.squatted.insert(namespace, stored);
     }

@@ -3,13 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a command that cannot be run has failed")]
 
-use std::path::{Path, PathBuf};
+mod situation;
+
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::Value;
 
-/// The day of the situations.
-const DAY: &str = "2026-01-31T12:00:00Z";
+use situation::{DAY, arguments, files, head};
 
 /// A file with what its head says.
 struct Situation {
@@ -19,21 +20,12 @@ struct Situation {
 }
 
 fn situations() -> Vec<Situation> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/explain");
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
-    files.sort();
-    let read = |path: PathBuf| {
-        let text = std::fs::read_to_string(&path).unwrap();
-        let head = |word: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(&format!("# {word}: ")));
-            line.unwrap_or_else(|| panic!("{} does not say its {word}", path.display())).to_owned()
-        };
-        let arguments = head("arguments").split(' ').map(str::to_owned).collect();
-        Situation { arguments, exit: head("exit").parse().unwrap(), path }
+    let read = |path: PathBuf| Situation {
+        arguments: arguments(&path),
+        exit: head(&path, "exit").parse().unwrap(),
+        path,
     };
-    files.into_iter().map(read).collect()
+    files("explain").into_iter().map(read).collect()
 }
 
 fn imps(arguments: &[&str]) -> Output {

@@ -15,7 +15,7 @@ use crate::name::SecretName;
 use crate::registry::safe_label;
 
 /// How many entries are named in one sentence.
-const NAMED_MAX: usize = 5;
+pub(super) const NAMED_MAX: usize = 5;
 
 /// How many seconds before its end a credential is worth a warning: a pull of a large image takes minutes.
 const SOON_SECONDS: i64 = 900;
@@ -121,13 +121,7 @@ fn misses(
     for (name, secret) in secrets {
         for key in kubelet::keys(&as_kubelet(secret)).unwrap_or_default() {
             labels.push(safe_label(&key));
-            let Some(miss) = near_miss(&key, repository) else { continue };
-            findings.push(
-                Finding::new(miss.code, format!("secret/{name}"))
-                    .evidence(format!("entry {}, image {repository}", safe_label(&key)))
-                    .cause(miss.cause)
-                    .remedy(mend(case, name, &miss.remedy)),
-            );
+            findings.extend(missed_by_little(case, name, &key, repository));
         }
     }
     if findings.is_empty() && !secrets.is_empty() {
@@ -146,8 +140,23 @@ fn misses(
     findings
 }
 
+/// Why an entry of a Secret does not match the image, if it nearly does.
+pub(super) fn missed_by_little(
+    case: &Case,
+    name: &SecretName,
+    key: &str,
+    repository: &str,
+) -> Option<Finding> {
+    let miss = near_miss(key, repository)?;
+    let finding = Finding::new(miss.code, format!("secret/{name}"))
+        .evidence(format!("entry {}, image {repository}", safe_label(key)))
+        .cause(miss.cause)
+        .remedy(mend(case, name, &miss.remedy));
+    Some(finding)
+}
+
 /// Where the entry is to be corrected: in a Secret that imps writes, an edit would be undone.
-pub(super) fn mend(case: &Case, name: &SecretName, what: &str) -> String {
+fn mend(case: &Case, name: &SecretName, what: &str) -> String {
     match ownership::writer(case, name) {
         Some(grant) => format!(
             "imagepullsecret/{grant} writes {name}, so change its source and not the Secret: {what} (kubectl describe \

@@ -3,13 +3,13 @@
 
 use super::case::{Case, PullSecret};
 use super::code::{Code, Severity};
-use super::entries::{judge, unreferenced};
+use super::entries::{NAMED_MAX, judge, missed_by_little, unreferenced};
 use super::finding::Finding;
-use super::near_miss::near_miss;
 use super::secrets::as_kubelet;
 use super::{ownership, references, secrets};
 use crate::kubelet::{self, lookup, repository_of};
 use crate::name::{GrantName, SecretName};
+use crate::registry::safe_label;
 
 /// A credential that would be tried.
 #[derive(Clone, Debug)]
@@ -131,16 +131,12 @@ fn spoilt(name: &SecretName, spoiler: &SecretName) -> Finding {
 fn missed(case: &Case, name: &SecretName, repository: &str) -> Finding {
     let secret = case.secrets.get(name).and_then(|sight| sight.seen());
     let keys = secret.and_then(|secret| kubelet::keys(&as_kubelet(secret)).ok()).unwrap_or_default();
-    let subject = format!("secret/{name}");
-    let shown: Vec<String> = keys.iter().take(5).map(|key| crate::registry::safe_label(key)).collect();
-    let host = repository.split('/').next().unwrap_or_default();
-    match keys.iter().find_map(|key| Some((key, near_miss(key, repository)?))) {
-        Some((key, miss)) => Finding::new(miss.code, subject)
-            .evidence(format!("entry {}, image {repository}", crate::registry::safe_label(key)))
-            .cause(miss.cause)
-            .remedy(super::entries::mend(case, name, &miss.remedy)),
-        None => Finding::new(Code::NoMatch, subject)
-            .evidence(format!("entries for {}", shown.join(", ")))
-            .cause(format!("it has no entry for {host}")),
+    if let Some(finding) = keys.iter().find_map(|key| missed_by_little(case, name, key, repository)) {
+        return finding;
     }
+    let shown: Vec<String> = keys.iter().take(NAMED_MAX).map(|key| safe_label(key)).collect();
+    let host = repository.split('/').next().unwrap_or_default();
+    Finding::new(Code::NoMatch, format!("secret/{name}"))
+        .evidence(format!("entries for {}", shown.join(", ")))
+        .cause(format!("it has no entry for {host}"))
 }

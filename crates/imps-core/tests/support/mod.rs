@@ -649,6 +649,24 @@ impl Stage {
 }
 
 impl Stored {
+    /// One that somebody else made.
+    pub fn foreign(version: u64, secret_type: &str, bytes: Vec<u8>) -> Self {
+        Self {
+            uid: format!("foreign-{version}"),
+            version,
+            secret_type: secret_type.to_owned(),
+            bytes,
+            labels: Default::default(),
+            annotations: Default::default(),
+            owner: None,
+            by_imps: false,
+            legacy_copy: false,
+            immutable: false,
+            consent: None,
+            controller: None,
+        }
+    }
+
     fn written(sealed: &imps_core::world::Sealed, uid: &str, version: u64, legacy_copy: bool) -> Self {
         let template = &sealed.grant.template;
         Self {
