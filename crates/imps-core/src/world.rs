@@ -1018,6 +1018,11 @@ impl World {
 
     /// A source Secret was shown: it says its credentials itself, or asks for an exchange.
     fn learn_source(&mut self, at: &SecretRef, document: Document, now: Instant, wake: &mut Wake) {
+        // Who acts has a token for it and keeps that through what the source says next; here it has to be recalled.
+        let exchanged = |source: &&mut Source| source.order().is_some();
+        if self.standby && let Some(source) = self.sources.get_mut(at).filter(exchanged) {
+            source.hand_over();
+        }
         let order = match (self.terms.read_offer)(at, &document) {
             Some(Ok(Offer::Exchange(order))) if self.terms.keyless.covers(order.keyless.as_ref()) => order,
             other => {
