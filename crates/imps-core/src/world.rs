@@ -1020,7 +1020,9 @@ impl World {
     fn learn_source(&mut self, at: &SecretRef, document: Document, now: Instant, wake: &mut Wake) {
         // Who acts has a token for it and keeps that through what the source says next; here it has to be recalled.
         let exchanged = |source: &&mut Source| source.order().is_some();
-        if self.standby && let Some(source) = self.sources.get_mut(at).filter(exchanged) {
+        if self.standby
+            && let Some(source) = self.sources.get_mut(at).filter(exchanged)
+        {
             source.hand_over();
         }
         let order = match (self.terms.read_offer)(at, &document) {

@@ -89,9 +89,12 @@ fn happening() -> impl Strategy<Value = Happening> {
 /// What the promises say that there is: the last good word of each source, and who is selected.
 #[derive(Default)]
 struct Oracle {
-    last_good: BTreeMap<usize, BTreeMap<String, String>>,
-    /// The sources whose last good word is a token.
-    tokens: BTreeSet<usize>,
+    last_good: Words,
+    /// The same with what a restart forgets: a standby that was not restarted may still know it.
+    ever_good: Words,
+    /// The sources that are identities, or were before they said anything good: whether there was a token, the leader
+    /// alone knows.
+    identities: BTreeSet<usize>,
     /// The registries that each source can be read for just now.
     said: BTreeMap<usize, BTreeSet<String>>,
     gone: BTreeSet<usize>,
@@ -107,20 +110,28 @@ struct Oracle {
     bereft: BTreeSet<usize>,
 }
 
-impl Oracle {
-    /// First wins, in the written order.
-    fn expected(&self) -> BTreeMap<String, String> {
-        let mut merged = BTreeMap::new();
-        for entries in self.last_good.values() {
-            for (registry, user) in entries {
-                merged.entry(registry.clone()).or_insert_with(|| user.clone());
-            }
+/// The logins of each source, by registry.
+type Words = BTreeMap<usize, BTreeMap<String, String>>;
+
+/// First wins, in the written order.
+fn merged(words: &Words) -> BTreeMap<String, String> {
+    let mut merged = BTreeMap::new();
+    for entries in words.values() {
+        for (registry, user) in entries {
+            merged.entry(registry.clone()).or_insert_with(|| user.clone());
         }
-        merged
     }
+    merged
 }
 
 impl Oracle {
+    /// A source speaks: what is known of it changes.
+    fn hear(&mut self, source: usize, change: impl Fn(&mut BTreeMap<String, String>)) {
+        for words in [&mut self.last_good, &mut self.ever_good] {
+            change(words.entry(source).or_default());
+        }
+    }
+
     /// A new process knows what the sources say and what the targets hold. What a broken source had given and an
     /// earlier one overrode stands nowhere, so nobody loses it either.
     fn restart(&mut self) {
@@ -129,8 +140,8 @@ impl Oracle {
 
     /// A standby has read what the leader has, and only of tokens it knows no more than what stands somewhere.
     fn take_over(&mut self) {
-        let tokens = self.tokens.clone();
-        self.forget_losers(|source| tokens.contains(&source));
+        let identities = self.identities.clone();
+        self.forget_losers(|source| identities.contains(&source));
     }
 
     fn forget_losers(&mut self, forgets: impl Fn(usize) -> bool) {
@@ -154,6 +165,7 @@ impl Oracle {
 
 struct Play {
     stage: Stage,
+    with_standby: bool,
     oracle: Oracle,
     name: &'static str,
 }
@@ -170,7 +182,7 @@ impl Play {
         grant.sources = SOURCES.iter().map(|name| SecretRef::new("access", *name)).collect();
         grant.recipients.namespaces.labels = vec![selector("pull=yes")];
         stage.grants.insert(identity.uid.clone(), (identity, grant, Default::default()));
-        let mut play = Self { stage, oracle: Oracle::default(), name: "pull" };
+        let mut play = Self { stage, with_standby, oracle: Oracle::default(), name: "pull" };
         for (index, namespace) in NAMESPACES.iter().enumerate() {
             play.label(index, index == 0);
             play.stage.account(namespace, "default", &["theirs"]);
@@ -219,40 +231,40 @@ impl Play {
                 let logins = logins(*source, registries, *generation);
                 self.say(*source, JSON, config(&logins, None));
                 self.oracle.said.insert(*source, logins.keys().cloned().collect());
-                self.oracle.tokens.remove(source);
-                self.oracle.last_good.insert(*source, logins);
+                self.oracle.identities.remove(source);
+                self.oracle.hear(*source, |known| known.clone_from(&logins));
             }
             Happening::PartlyBroken { source, registries, broken, generation } => {
                 let mut usable = registries.clone();
                 usable.remove(broken);
-                let mut logins = logins(*source, &usable, *generation);
+                let logins = logins(*source, &usable, *generation);
                 self.say(*source, JSON, config(&logins, Some(REGISTRIES[*broken])));
                 self.oracle.said.insert(*source, logins.keys().cloned().collect());
-                let known = self.oracle.last_good.entry(*source).or_default();
                 if !logins.is_empty() {
                     // The broken entry keeps what it last said; the source has spoken about all others.
-                    let kept = known.get(REGISTRIES[*broken]).cloned();
-                    logins.extend(kept.map(|user| (REGISTRIES[*broken].to_owned(), user)));
-                    *known = logins;
+                    self.oracle.hear(*source, |known| {
+                        known.retain(|registry, _| registry == REGISTRIES[*broken]);
+                        known.extend(logins.clone());
+                    });
                 }
             }
             Happening::Identity { source, registries, generation, accepted } => {
                 let identity =
                     format!("{}{}-{generation}", if *accepted { "" } else { "bad-" }, SOURCES[*source]);
-                let names = registries.iter().map(|index| REGISTRIES[*index].to_owned()).collect();
+                let names: BTreeSet<String> = registries.iter().map(|i| REGISTRIES[*i].to_owned()).collect();
                 let version = self.stage.version();
-                self.put(
-                    *source,
-                    SourceText::Identity { name: identity.clone(), version, registries: names },
-                );
-                let known = self.oracle.last_good.entry(*source).or_default();
-                // What it no longer asks for goes at once; what it asks for stays until there is something better.
-                known.retain(|registry, _| registries.iter().any(|index| REGISTRIES[*index] == registry));
+                let registries = names.iter().cloned().collect();
+                self.put(*source, SourceText::Identity { name: identity.clone(), version, registries });
+                self.oracle.hear(*source, |known| {
+                    // What it no longer asks for goes at once; what it asks for stays until there is something better.
+                    known.retain(|registry, _| names.contains(registry));
+                    if *accepted {
+                        known.extend(names.iter().map(|name| (name.clone(), identity.clone())));
+                    }
+                });
+                self.oracle.identities.insert(*source);
                 if *accepted {
-                    self.oracle.tokens.insert(*source);
-                    *known =
-                        registries.iter().map(|i| (REGISTRIES[*i].to_owned(), identity.clone())).collect();
-                    self.oracle.said.insert(*source, known.keys().cloned().collect());
+                    self.oracle.said.insert(*source, names);
                 }
             }
             Happening::Broken { source, how } => {
@@ -293,6 +305,7 @@ impl Play {
                 self.stage.wait(GRACE + Duration::from_secs(1));
                 for source in std::mem::take(&mut self.oracle.gone) {
                     self.oracle.last_good.remove(&source);
+                    self.oracle.ever_good.remove(&source);
                 }
             }
         }
@@ -384,7 +397,8 @@ impl Play {
 
     /// All promises at once.
     fn check(&mut self) {
-        let expected = self.oracle.expected();
+        let expected = merged(&self.oracle.last_good);
+        let possible = if self.with_standby { merged(&self.oracle.ever_good) } else { expected.clone() };
         for (index, namespace) in NAMESPACES.iter().enumerate() {
             self.check_account(index);
             if let Some(stored) = self.oracle.squatted.get(&index) {
@@ -402,12 +416,21 @@ impl Play {
                 held.map(|held| held.into_iter().map(|(registry, user)| (registry, whose(user))).collect());
             if !self.oracle.selected.contains(&index) {
                 assert_eq!(held, None, "{namespace} is not selected");
-            } else if expected.is_empty() {
+            } else if possible.is_empty() {
                 assert!(held.is_none_or(|held| held.is_empty()), "nothing is left to give");
             } else {
+                // What a standby alone remembers is as good as what the leader does, and need not be there.
+                let mut told = held.unwrap_or_default();
+                for (registry, user) in &expected {
+                    if told.get(registry).is_some_and(|told| possible.get(registry) == Some(told)) {
+                        told.insert(registry.clone(), user.clone());
+                    }
+                }
+                told.retain(|registry, user| {
+                    expected.contains_key(registry) || possible.get(registry) != Some(user)
+                });
                 assert_eq!(
-                    held.as_ref(),
-                    Some(&expected),
+                    told, expected,
                     "{namespace} has just what the last good word of each source says"
                 );
             }
