@@ -146,6 +146,11 @@ impl Unseen {
         }
     }
 
+    /// What went wrong.
+    pub fn fault(&self) -> &Fault {
+        &self.fault
+    }
+
     /// Whether a right is missing.
     pub fn is_forbidden(&self) -> bool {
         self.fault.class == FaultClass::Forbidden

@@ -7,12 +7,14 @@ use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use imps_api::keys;
+use imps_api::{ImagePullSecret, keys};
 use imps_core::account::Account;
+use imps_core::grant::Identity;
 use imps_core::holding::{Sighting, Version};
 use imps_core::name::{GrantName, Uid};
 use imps_core::selector::Tags;
 use imps_core::source::Document;
+use imps_core::world::{GrantFact, Record, Rejection};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::Resource;
@@ -196,6 +198,34 @@ impl<'de> Deserialize<'de> for Bytes {
             text.zeroize();
         }
         Ok(Self(Zeroizing::new(bytes)))
+    }
+}
+
+impl From<GrantView> for GrantFact {
+    /// Also an object that a schema older or newer than ours has let through.
+    fn from(view: GrantView) -> Self {
+        let GrantView { metadata, spec, status } = view;
+        match serde_json::from_value(spec) {
+            Ok(spec) => {
+                let status = serde_json::from_value(status).ok();
+                imps_api::lower::lower(&ImagePullSecret { metadata, spec, status })
+            }
+            Err(error) => {
+                // No credential stands in this object, so its own words may be quoted.
+                let problem = format!(
+                    "does not fit the schema of this version of imps: {error}; install its CRD with `imps crd`"
+                );
+                let tenure = imps_api::lower::tenure(&metadata);
+                let identity = Identity {
+                    name: metadata.name.unwrap_or_default().into(),
+                    uid: metadata.uid.unwrap_or_default().into(),
+                    generation: metadata.generation.unwrap_or_default(),
+                    created_seconds: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
+                };
+                let grant = Err(vec![Rejection { path: "spec".to_owned(), problem }]);
+                GrantFact { identity, grant, remarks: Vec::new(), record: Record::default(), tenure }
+            }
+        }
     }
 }
 

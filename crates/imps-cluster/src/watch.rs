@@ -6,13 +6,12 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use imps_api::{ImagePullSecret, ImagePullSecretStatus};
+use imps_api::ImagePullSecretStatus;
 use imps_core::census::{Pod, PodUid};
-use imps_core::grant::Identity;
 use imps_core::holding::Version;
 use imps_core::name::{AccountName, AccountRef, NamespaceName, SecretRef, Uid};
 use imps_core::reason::{Fault, FaultClass};
-use imps_core::world::{Extent, Fact, GrantFact, Namespace, Record, Rejection, Stream};
+use imps_core::world::{Extent, Fact, GrantFact, Namespace, Stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
@@ -285,7 +284,7 @@ fn grant(change: Change<GrantView>) -> Vec<News> {
     match change {
         Change::Stands(view) => {
             let status = serde_json::from_value(view.status.clone()).ok();
-            let fact = read_grant(view);
+            let fact = GrantFact::from(view);
             let uid = fact.identity.uid.clone();
             // The status first: whoever reports on the fact compares with it.
             vec![News::Status(uid, Box::new(status)), News::Fact(Fact::Grant(Box::new(fact)))]
@@ -293,32 +292,6 @@ fn grant(change: Change<GrantView>) -> Vec<News> {
         Change::Gone(view) => {
             let uid = Uid::new(view.metadata.uid.as_deref().unwrap_or_default());
             vec![News::Fact(Fact::GrantGone(uid))]
-        }
-    }
-}
-
-/// Reads an object that a schema older or newer than ours may have let through.
-fn read_grant(view: GrantView) -> GrantFact {
-    let GrantView { metadata, spec, status } = view;
-    match serde_json::from_value(spec) {
-        Ok(spec) => {
-            let status = serde_json::from_value(status).ok();
-            imps_api::lower::lower(&ImagePullSecret { metadata, spec, status })
-        }
-        Err(error) => {
-            // No credential stands in this object, so its own words may be quoted.
-            let problem = format!(
-                "does not fit the schema of this version of imps: {error}; install its CRD with `imps crd`"
-            );
-            let tenure = imps_api::lower::tenure(&metadata);
-            let identity = Identity {
-                name: metadata.name.unwrap_or_default().into(),
-                uid: metadata.uid.unwrap_or_default().into(),
-                generation: metadata.generation.unwrap_or_default(),
-                created_seconds: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
-            };
-            let grant = Err(vec![Rejection { path: "spec".to_owned(), problem }]);
-            GrantFact { identity, grant, remarks: Vec::new(), record: Record::default(), tenure }
         }
     }
 }

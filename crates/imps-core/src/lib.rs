@@ -10,6 +10,7 @@ pub mod census;
 pub mod controller;
 pub mod credential;
 pub mod diagnosis;
+pub mod difference;
 pub mod dockerconfig;
 pub mod durations;
 pub mod exchange;

@@ -37,15 +37,23 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  imps refresher --source-secret registry-access.dockerhub \\\n    \
         --source-secret registry-access.company --target-secret shop.pull-secret")]
     Refresher(RefresherArgs),
-    /// Show what would be written where, and why, from manifests and without a cluster
+    /// Show what would be written where, and why: on a cluster, or from manifests and without one
     ///
-    /// Reads namespaces, pods, Secrets and ImagePullSecrets, and answers as the operator would: which namespace gets
-    /// which Secret with which registries, by which rule and from which source; what is left out, and why.
+    /// Without -f it compares what the ImagePullSecrets of a cluster ask for with what is there, and shows each Secret
+    /// and ServiceAccount that the operator would write now, with the registries that come, change and go. With -f and
+    /// --live it does so as if the manifests had been applied first.
     ///
-    /// No credential is ever printed. Exit code 1 says that something would fail or conflict.
+    /// With -f alone it needs no cluster: it reads namespaces, pods, Secrets and ImagePullSecrets, and answers which
+    /// namespace gets which Secret with which registries, by which rule and from which source; what is left out, and
+    /// why.
+    ///
+    /// It decides as the operator does, and changes nothing. No credential is ever printed. Exit code 0: nothing would
+    /// change, or with -f alone nothing would fail; 1: something would change, fail or conflict; 2: not a call that
+    /// makes sense; 3: something on the cluster could not be looked at, and what is said may be wrong there.
     #[command(
-        after_help = "Examples:\n  imps plan -f examples/\n  imps plan -f cr.yaml -f namespaces.yaml -o json\n  \
-        kubectl get ns,pods,secrets,imps -A -o yaml | imps plan -f -"
+        after_help = "Examples:\n  imps plan\n  imps plan --live -f cr.yaml\n  imps plan -f examples/\n  \
+        imps plan -f cr.yaml -f namespaces.yaml -o json\n  \
+        kubectl get ns,pods,secrets,sa,imps -A -o yaml | imps plan -f -"
     )]
     Plan(PlanArgs),
     /// Print the CustomResourceDefinition, or apply it
@@ -434,12 +442,29 @@ pub(crate) enum LogFormat {
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct PlanArgs {
-    /// A manifest, a folder of manifests, or - for standard input; can be given more than once
-    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    /// A manifest, a folder of manifests, or - for standard input, instead of the cluster; can be given more than once
+    #[arg(short, long = "filename", value_name = "FILE")]
     pub(crate) filename: Vec<PathBuf>,
+    /// Plan for the cluster as it would be with the manifests applied
+    #[arg(long)]
+    pub(crate) live: bool,
     /// For people or for machines
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: OutputFormat,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
+impl PlanArgs {
+    /// Whether a cluster is looked at.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live || self.filename.is_empty()
+    }
+
+    /// A cluster is named, and nothing is asked of it.
+    pub(crate) fn is_at_odds(&self) -> bool {
+        !self.is_live() && (self.access.kubeconfig.is_some() || self.access.context.is_some())
+    }
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]

@@ -27,6 +27,9 @@ mod suspend;
 /// Why a command ended early, for people.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
+/// The exit code of a call that makes no sense, as clap has it.
+const USAGE: u8 = 2;
+
 /// The exit code of what could not be determined.
 const UNDETERMINED: u8 = 3;
 
@@ -35,7 +38,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
     match command {
         Command::Controller(args) => controller::run(args),
         Command::Refresher(args) => refresher::run(args),
-        Command::Plan(args) => plan::run(&args),
+        Command::Plan(args) => Ok(plan::run(&args)),
         Command::Crd(args) => crd::run(args),
         Command::Diagnose(args) => Ok(diagnose::run(*args)),
         Command::Explain(args) => Ok(explain::run(args)),

@@ -27,6 +27,7 @@ mod mission {
     pub(crate) mod migrate;
     pub(crate) mod outage;
     pub(crate) mod permission;
+    pub(crate) mod plan;
     pub(crate) mod policy;
     pub(crate) mod process;
     pub(crate) mod proxy;

@@ -276,6 +276,7 @@ fn a_link_of_a_plugins_name_is_a_plugin_of_kubectl() {
         "{}",
         run(&["crd", "--help"])
     );
-    assert!(run(&["plan"]).contains("Usage: kubectl imps plan --filename <FILE>"), "{}", run(&["plan"]));
+    let usage = run(&["explain"]);
+    assert!(usage.contains("Usage: kubectl imps explain <NAMESPACE|IMAGE>"), "{usage}");
     assert!(run(&["version"]).starts_with("imps "));
 }

@@ -43,6 +43,7 @@ impl Reader {
         for rule in rules.as_array().unwrap() {
             let right = json!({
                 "group": rule["apiGroups"][0], "resource": rule["resources"][0], "verb": rule["verbs"][0],
+                "name": rule["resourceNames"][0],
             });
             wait_for_right(&scene.client, &user, right).await;
         }

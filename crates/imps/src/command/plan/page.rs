@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use imps_core::account::{Change, Edit, Verb};
+use imps_core::difference;
 use imps_core::grant::{Rule, Verdict};
 use imps_core::name::NamespaceName;
 use imps_core::plan::{Plan, Step};
@@ -10,6 +11,9 @@ use imps_core::reason::Reason;
 use imps_core::standing::SourceStanding;
 use imps_core::world::{Room, World};
 use serde::Serialize;
+
+/// What becomes of a Secret that stands as it should, or cannot be written.
+pub(super) const UNCHANGED: &str = "none";
 
 /// The whole answer.
 #[derive(Serialize, Default)]
@@ -19,9 +23,12 @@ pub(in crate::command) struct Page {
     pub(in crate::command) targets: Vec<Target>,
     /// Secrets that would be deleted.
     pub(in crate::command) removals: Vec<Removal>,
+    /// ServiceAccounts that would name a Secret and do not yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::command) attached: Vec<Naming>,
     /// ServiceAccounts that would no longer name a Secret.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(in crate::command) detached: Vec<Detached>,
+    pub(in crate::command) detached: Vec<Naming>,
     /// Namespaces that get nothing, by ImagePullSecret.
     pub(in crate::command) left_out: Vec<LeftOut>,
     /// The sources and what they give.
@@ -32,6 +39,9 @@ pub(in crate::command) struct Page {
     pub(in crate::command) remarks: Vec<Remark>,
     /// Namespaces that no manifest describes, taken to exist without labels.
     pub(in crate::command) assumed: Vec<String>,
+    /// What may not be looked at on the cluster, or could not be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::command) unseen: Vec<String>,
     /// Kinds that have no part in this, with their number.
     pub(in crate::command) ignored: BTreeMap<String, usize>,
     #[serde(skip)]
@@ -47,7 +57,13 @@ pub(in crate::command) struct Target {
     /// create, update, or none when it stands as it should or cannot be written.
     pub(in crate::command) action: &'static str,
     pub(in crate::command) rule: String,
+    /// Why it is written.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(in crate::command) because: String,
     pub(in crate::command) registries: Vec<Registry>,
+    /// What that changes.
+    #[serde(skip_serializing_if = "Difference::is_empty")]
+    pub(in crate::command) difference: Difference,
     /// ServiceAccounts that name it then.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(in crate::command) service_accounts: Vec<String>,
@@ -63,17 +79,42 @@ pub(in crate::command) struct Registry {
     pub(in crate::command) source: String,
 }
 
+/// What differs between a Secret that is there and what it should be.
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::command) struct Difference {
+    /// Registries that come.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::command) added: Vec<String>,
+    /// Registries that get another credential.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::command) replaced: Vec<String>,
+    /// Registries that go.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::command) removed: Vec<String>,
+    /// The same credentials are written in another way.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::command) rewritten: bool,
+    /// Labels, annotations or the owner reference change.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::command) metadata: bool,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::command) struct Removal {
     pub(in crate::command) namespace: String,
     pub(in crate::command) secret: String,
+    /// Registries that go with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::command) registries: Vec<String>,
     pub(in crate::command) because: String,
 }
 
+/// A ServiceAccount that would name a Secret, or would no longer.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::command) struct Detached {
+pub(in crate::command) struct Naming {
     pub(in crate::command) namespace: String,
     pub(in crate::command) service_account: String,
     pub(in crate::command) secret: String,
@@ -120,6 +161,13 @@ impl Page {
         let targets = self.targets.iter().all(|target| target.reason.is_none());
         sources && targets && self.rejected.is_empty() && self.payloads_ready
     }
+
+    /// Whether anything would be written.
+    pub(in crate::command) fn changes_anything(&self) -> bool {
+        let written = self.targets.iter().any(|target| target.action != UNCHANGED);
+        let named = !self.attached.is_empty() || !self.detached.is_empty();
+        written || named || !self.removals.is_empty()
+    }
 }
 
 impl Target {
@@ -139,9 +187,11 @@ impl Target {
             namespace: namespace.to_string(),
             secret: room.grant().map(|grant| grant.template.name.to_string()).unwrap_or_default(),
             image_pull_secret: room.identity().name.to_string(),
-            action: step.map_or("none", |step| step.action.verb()),
+            action: step.map_or(UNCHANGED, |step| step.action.verb()),
             rule: rule.to_string(),
+            because: step.map(|step| step.because.to_string()).unwrap_or_default(),
             registries: registries.collect(),
+            difference: Difference::default(),
             service_accounts: Vec::new(),
             reason: reason.map(Reason::as_str),
             message: message.unwrap_or_default(),
@@ -181,25 +231,41 @@ impl Source {
     }
 }
 
-/// The ServiceAccounts that a plan would take a name out of.
-pub(in crate::command) fn detached(world: &World, plan: &Plan) -> Vec<Detached> {
+impl Difference {
+    fn is_empty(&self) -> bool {
+        let told = [&self.added, &self.replaced, &self.removed].iter().any(|names| !names.is_empty());
+        !told && !self.rewritten && !self.metadata
+    }
+}
+
+impl From<difference::Difference> for Difference {
+    fn from(seen: difference::Difference) -> Self {
+        let difference::Difference { added, replaced, removed, rewritten, metadata } = seen;
+        Self { added, replaced, removed, rewritten, metadata }
+    }
+}
+
+impl Removal {
+    /// A Secret that a step of a plan deletes.
+    pub(in crate::command) fn new(world: &World, plan: &Plan, step: &Step) -> Self {
+        Self {
+            namespace: plan.namespace.to_string(),
+            secret: step.action.secret().to_string(),
+            registries: Vec::new(),
+            because: format!("{} (ImagePullSecret {})", step.because, world.grant_name(&step.grant)),
+        }
+    }
+}
+
+/// The ServiceAccounts that a plan would put a name into, or take one out of.
+pub(in crate::command) fn namings(world: &World, plan: &Plan, verb: Verb) -> Vec<Naming> {
     let changes = plan.edits.iter().flat_map(|edit| edit.changes.iter().map(move |change| (edit, change)));
-    let gone = changes.filter(|(_, change)| change.verb == Verb::Detach);
-    let detached = |(edit, change): (&Edit, &Change)| Detached {
+    let meant = changes.filter(|(_, change)| change.verb == verb);
+    let naming = |(edit, change): (&Edit, &Change)| Naming {
         namespace: plan.namespace.to_string(),
         service_account: edit.account.to_string(),
         secret: change.secret.to_string(),
         because: format!("{} (ImagePullSecret {})", change.because, world.grant_name(&change.grant)),
     };
-    gone.map(detached).collect()
-}
-
-/// The Secrets that a plan would delete.
-pub(in crate::command) fn removals(world: &World, plan: &Plan) -> Vec<Removal> {
-    let removal = |step: &Step| Removal {
-        namespace: plan.namespace.to_string(),
-        secret: step.action.secret().to_string(),
-        because: format!("{} (ImagePullSecret {})", step.because, world.grant_name(&step.grant)),
-    };
-    plan.take.iter().map(removal).collect()
+    meant.map(naming).collect()
 }

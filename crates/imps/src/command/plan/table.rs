@@ -16,6 +16,15 @@ pub(super) fn render(page: &Page) -> String {
     section(&mut text, "Secrets to be removed", removals(page));
     section(&mut text, "Sources", sources(page));
     section(&mut text, "Left out", left_out(page));
+    text.push_str(&notes(page));
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+/// What does not fit into tables, a line each.
+pub(super) fn notes(page: &Page) -> String {
+    let mut text = String::new();
     for remark in &page.rejected {
         text.push_str(&format!("ImagePullSecret {} cannot be used: {}\n", remark.grant, remark.text));
     }
@@ -35,18 +44,16 @@ pub(super) fn render(page: &Page) -> String {
         let kinds: Vec<String> = page.ignored.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         text.push_str(&format!("note: no part in this: {}\n", kinds.join(", ")));
     }
-    text.truncate(text.trim_end().len());
-    text.push('\n');
     text
 }
 
-fn section(text: &mut String, title: &str, table: Option<Table>) {
+pub(super) fn section(text: &mut String, title: &str, table: Option<Table>) {
     if let Some(table) = table {
         text.push_str(&format!("{title}\n{}\n\n", table.trim_fmt()));
     }
 }
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(TableStyle::new())
@@ -98,7 +105,7 @@ fn removals(page: &Page) -> Option<Table> {
     (!page.removals.is_empty()).then_some(table)
 }
 
-fn sources(page: &Page) -> Option<Table> {
+pub(super) fn sources(page: &Page) -> Option<Table> {
     let mut table = table(&["SOURCE", "IMAGEPULLSECRET", "STATE", "GIVES", "DROPPED, AND WHY"]);
     for source in &page.sources {
         let state = source.reason.unwrap_or(source.state);

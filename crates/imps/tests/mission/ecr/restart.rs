@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{
     Cloud, ECR, ROBOT, STATIC, has_token, host, seconds_until, source_of, stands, team, team_namespace, touch,
 };
+use crate::mission::plan::planner;
 use crate::mission::read::{registries, version};
 use crate::mission::stage::{Scene, Solo};
 use crate::mission::wait::{always, eventually};
@@ -45,6 +46,9 @@ async fn a_restart_asks_for_no_token_and_writes_nothing_and_in_an_outage_loses_n
     let before = targets(scene, &[&shop, &yard]).await;
     let token = cloud.issued_to(&user.arn).await.pop().unwrap();
     let writes = solo.writes().len();
+    // What a plan decides is what a restart would do.
+    let planned = planner(scene).await.run(&["plan"]);
+    assert_eq!(planned.status.code(), Some(0), "{}", String::from_utf8_lossy(&planned.stdout));
 
     // A good endpoint: it is not asked.
     solo.crash_and_restart().await;
