@@ -576,8 +576,8 @@ pub(crate) struct DiagnoseArgs {
     #[arg(long, value_name = "SECONDS", requires = "probe", default_value_t = 10,
           value_parser = clap::value_parser!(u64).range(1..=300))]
     pub(crate) probe_timeout: u64,
-    /// Judge ends of tokens as of this time instead of now, for manifests of an earlier day
-    #[arg(long, value_name = "TIME", requires = "filename")]
+    /// Judge ends of tokens as of this time instead of now: for manifests of an earlier day, or what ends by tonight
+    #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<jiff::Timestamp>,
     /// For people, for people who want all of it, or for machines
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
@@ -605,8 +605,8 @@ pub(crate) struct ExplainArgs {
     /// Namespaces, ImagePullSecrets, Secrets, ServiceAccounts and Pods are looked at.
     #[arg(short, long = "filename", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
     pub(crate) filename: Vec<PathBuf>,
-    /// Judge ends of tokens as of this time instead of now, for manifests of an earlier day
-    #[arg(long, value_name = "TIME", requires = "filename")]
+    /// Judge ends of tokens as of this time instead of now: for manifests of an earlier day, or what ends by tonight
+    #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<jiff::Timestamp>,
     /// For people or for machines
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]

@@ -4,6 +4,8 @@
 //! something, or watch every request, take turns on a second one.
 #![allow(clippy::unwrap_used, reason = "a scene fails where its stage does")]
 
+mod situation;
+
 mod mission {
     pub(crate) mod account;
     pub(crate) mod acr;
@@ -12,6 +14,7 @@ mod mission {
     pub(crate) mod bad_source;
     pub(crate) mod canary;
     pub(crate) mod cloud;
+    pub(crate) mod corpus;
     pub(crate) mod crd;
     pub(crate) mod definition;
     pub(crate) mod diagnose;

@@ -167,12 +167,26 @@ fn containers(object: &Value, place: &(&str, &str, ContainerKind)) -> Vec<Contai
         name: text(container, "name"),
         kind: *kind,
         image: text(container, "image"),
-        pull_policy: text(container, "imagePullPolicy"),
+        pull_policy: pull_policy(container).to_owned(),
         state: items(format!("/status/{statuses}"))
             .find(|status| status["name"] == container["name"])
             .map_or(State::Unsaid, |status| state(&status["state"])),
     };
     items(format!("/spec/{list}")).map(one).collect()
+}
+
+/// What a container says, or what the API server writes down where it says nothing (kubernetes/kubernetes:
+/// pkg/apis/core/v1/defaults.go `SetDefaults_Container`).
+fn pull_policy(container: &Value) -> &str {
+    let said = container["imagePullPolicy"].as_str().unwrap_or_default();
+    let image = container["image"].as_str().unwrap_or_default();
+    let name = image.rsplit('/').next().unwrap_or_default();
+    match name.split_once(':') {
+        _ if !said.is_empty() => said,
+        _ if name.contains('@') => "IfNotPresent",
+        None | Some((_, "latest")) => "Always",
+        Some(_) => "IfNotPresent",
+    }
 }
 
 fn state(state: &Value) -> State {
@@ -363,7 +377,8 @@ fn granted(testimony: &Testimony, object: &Value, here: &str) -> Granted {
         grant,
         sources,
         failure: failure.map(|failure| (failure.reason.clone(), failure.message.clone())),
-        reported: read.status.is_some(),
+        // The API server gives every one a status, and -1 in it until somebody has reported.
+        reported: read.status.is_some_and(|status| status.observed_generation != Some(-1)),
         former: status.secret_names.iter().map(SecretName::new).collect(),
         managed: status.managed_namespaces.iter().any(|name| name == here),
         leaving: fact.tenure.deleting,

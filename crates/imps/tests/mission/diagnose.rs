@@ -31,7 +31,7 @@ const READ: [(&str, &[&str]); 4] = [
     (imps_api::keys::GROUP, &["imagepullsecrets"]),
 ];
 
-fn everything() -> Value {
+pub(crate) fn everything() -> Value {
     READ.iter().map(|(group, resources)| rule(group, resources, &["get", "list"])).collect()
 }
 
