@@ -24,6 +24,7 @@ mod ledger;
 mod page;
 mod process;
 mod rig;
+mod scan;
 mod single;
 mod spread;
 mod token;
@@ -48,8 +49,8 @@ const ATTACHED_QUICK: usize = 500;
 /// 127.0.0.1, and runs imps under its own ServiceAccount with the rights that `imps rbac` prints. Then it fills
 /// namespaces, adds single ones, breaks and deselects targets, rotates the credentials, listens to the silence,
 /// restarts, renews a token of an emulated AWS, and lets an endpoint hang. On another one it attaches Secrets to
-/// ServiceAccounts and takes them away again, and on a third one it makes namespaces with a pod right after. The table
-/// says what that took, what was demanded, and what others need.
+/// ServiceAccounts and takes them away again, on a third one it makes namespaces with a pod right after, and on a fourth
+/// it diagnoses thousands of pods. The table says what that took, what was demanded, and what others need.
 ///
 /// The control planes are etcd and kube-apiserver. Only the third has kube-controller-manager, which would take half of
 /// a small machine for the ServiceAccounts of new namespaces. Other work on the machine spoils single figures, but
@@ -69,9 +70,24 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", conflicts_with = "quick",
           value_parser = clap::value_parser!(u32).range(50..=100_000))]
     namespaces: Option<u32>,
+    /// Measure this part alone.
+    #[arg(long, value_name = "PART")]
+    only: Option<Part>,
     /// For people or for machines.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Output,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Secrets, from the first fill to the restart, and tokens.
+    Secrets,
+    /// ServiceAccounts that name them.
+    Accounts,
+    /// Pods that come soon after their namespace.
+    Pods,
+    /// A diagnosis of all pods of a cluster.
+    Diagnosis,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +110,8 @@ struct Size {
     attached: usize,
     /// Namespaces with a pod right after.
     pods: usize,
+    /// Pods of a cluster that is diagnosed.
+    diagnosed: usize,
 }
 
 impl Bench {
@@ -114,7 +132,7 @@ impl Bench {
         console.begin("building imps as it is shipped");
         let imps = product::build("imps", Profile::Release)?;
         let runtime = tokio::runtime::Runtime::new().context("no async runtime")?;
-        let page = runtime.block_on(interrupt::or(measure(&imps, &self.size(), &mut console)))?;
+        let page = runtime.block_on(interrupt::or(measure(&imps, &self.size(), self.only, &mut console)))?;
         match self.output {
             Output::Table => print!("{}", page.table()),
             Output::Json => println!("{}", serde_json::to_string_pretty(&page.json())?),
@@ -138,6 +156,7 @@ impl Bench {
             silence: Duration::from_secs(if self.quick { 60 } else { 120 }),
             attached: namespaces.min(if self.quick { ATTACHED_QUICK } else { ATTACHED }),
             pods: if self.quick { 25 } else { 100 },
+            diagnosed: if self.quick { 1_000 } else { 10_000 },
         }
     }
 }
@@ -151,25 +170,35 @@ fn run_optimised() -> Result<ExitCode> {
     Err(Command::new(xtask).args(arguments).stdin(Stdio::null()).exec()).context("cannot run the benchmark")
 }
 
-async fn measure(imps: &Path, size: &Size, console: &mut Console) -> Result<Page> {
+async fn measure(imps: &Path, size: &Size, only: Option<Part>, console: &mut Console) -> Result<Page> {
     let begun = Instant::now();
-    let mut rig = Rig::start(imps, Stage::plain(size.namespaces), console).await?;
+    let wanted = |part| only.is_none_or(|only| only == part);
     let mut page = Page::new(size.namespaces);
-    page.add(bulk::fill(&mut rig, console).await?);
-    page.add(single::newcomers(&mut rig, size.newcomers, console).await?);
-    page.add(single::repairs(&rig, size.repairs, console).await?);
-    page.add(bulk::rotate(&mut rig, console).await?);
-    page.add(calm::silence(&mut rig, size.silence, console).await?);
-    page.add(calm::restart(&mut rig, "restart", "restart", console).await?);
-    page.add(token::measure(&mut rig, size.newcomers, console).await?);
-    rig.stop().await;
-    let mut rig = Rig::start(imps, Stage::attached(size.attached), console).await?;
-    page.add(attached::measure(&mut rig, console).await?);
-    rig.stop().await;
-    // Few, as kube-controller-manager has its own work with each of them.
-    let mut rig = Rig::start(imps, Stage::full(size.pods), console).await?;
-    page.add(admission::measure(&mut rig, size.pods, console).await?);
-    rig.stop().await;
+    if wanted(Part::Secrets) {
+        let mut rig = Rig::start(imps, Stage::plain(size.namespaces), console).await?;
+        page.add(bulk::fill(&mut rig, console).await?);
+        page.add(single::newcomers(&mut rig, size.newcomers, console).await?);
+        page.add(single::repairs(&rig, size.repairs, console).await?);
+        page.add(bulk::rotate(&mut rig, console).await?);
+        page.add(calm::silence(&mut rig, size.silence, console).await?);
+        page.add(calm::restart(&mut rig, "restart", "restart", console).await?);
+        page.add(token::measure(&mut rig, size.newcomers, console).await?);
+        rig.stop().await;
+    }
+    if wanted(Part::Accounts) {
+        let mut rig = Rig::start(imps, Stage::attached(size.attached), console).await?;
+        page.add(attached::measure(&mut rig, console).await?);
+        rig.stop().await;
+    }
+    if wanted(Part::Pods) {
+        // Few, as kube-controller-manager has its own work with each of them.
+        let mut rig = Rig::start(imps, Stage::full(size.pods), console).await?;
+        page.add(admission::measure(&mut rig, size.pods, console).await?);
+        rig.stop().await;
+    }
+    if wanted(Part::Diagnosis) {
+        page.add(scan::measure(imps, size.diagnosed, console).await?);
+    }
     console.line(&format!("measured in {}", spoken(begun.elapsed())));
     Ok(page)
 }

@@ -114,6 +114,11 @@ impl Account {
         self.places.values().flat_map(BTreeMap::values).sum()
     }
 
+    /// Requests of any kind.
+    pub(super) fn requests(&self) -> usize {
+        self.counts.values().sum()
+    }
+
     /// Lists of anything.
     pub(super) fn lists(&self) -> usize {
         self.counts.iter().filter(|((verb, _), _)| verb == "list").map(|(_, count)| count).sum()
@@ -158,7 +163,7 @@ mod tests {
         enter("ResponseStarted", "watch", "imps", "pods");
         enter("ResponseComplete", "watch", "imps", "pods");
         enter("ResponseComplete", "list", "imps", "pods");
-        assert_eq!((account.writes(), account.lists()), (5, 1));
+        assert_eq!((account.writes(), account.lists(), account.requests()), (5, 1, 8));
         assert_eq!([account.writes_of("secrets"), account.writes_of("serviceaccounts")], [(1, 1), (3, 2)]);
         assert_eq!(
             account.json(),
