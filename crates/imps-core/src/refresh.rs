@@ -147,8 +147,8 @@ impl Refresh {
     /// due, whatever the pause after a failure: a moment later, after a rest, and not before the server wants it.
     /// Requests are numbered and not timed, as what happens in one instant has an order too.
     pub fn demand(&mut self, since: u64, now: Instant) -> bool {
-        let coming = self.in_flight && self.begun.0 > since;
-        if self.answered <= since && !coming && !self.demanded {
+        // What is on its way may be it; if not, this is asked again after the answer.
+        if self.answered <= since && !self.in_flight && !self.demanded {
             self.demanded = true;
             self.rest = self.rest.max(now + DEMAND_GATHERING);
         }
