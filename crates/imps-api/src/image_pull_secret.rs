@@ -171,6 +171,11 @@ pub struct ImagePullSecretStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "integer64")]
     pub observed_generation: Option<i64>,
+    /// LastHandledRefreshAt is the value of the annotation images.banzaicloud.io/refresh-requested-at for which all
+    /// tokens have been asked for anew; how that went is told by sources.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub last_handled_refresh_at: String,
     /// Conditions: Ready always; Reconciling and Stalled only while true; SourcesReady and TargetsSynced in detail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -16,6 +16,11 @@ pub const OWNER_UID_LABEL: &str = "images.banzaicloud.io/owner-uid";
 pub const RESERVED_PREFIX: &str = "images.banzaicloud.io/";
 /// Annotation on a Secret that imps did not make: the name of the `ImagePullSecret` that may take it over.
 pub const ADOPT_ANNOTATION: &str = "images.banzaicloud.io/adopt";
+/// Annotation on an `ImagePullSecret`: whenever its value is another one than `status.lastHandledRefreshAt`, all tokens
+/// are asked for anew. What it says means nothing else; `imps refresh` writes the time.
+pub const REFRESH_ANNOTATION: &str = "images.banzaicloud.io/refresh-requested-at";
+/// How many characters it may have: as many as the schema gives its echo in the status.
+pub const REFRESH_CHARS_MAX: usize = 64;
 /// Finalizer on an `ImagePullSecret` that is attached to ServiceAccounts: it does not go before it is detached.
 pub const ACCOUNTS_FINALIZER: &str = "images.banzaicloud.io/service-accounts";
 /// Annotations by which a namespace keeps itself from getting anything: ours, and those of the tools that imps

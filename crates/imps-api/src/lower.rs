@@ -10,7 +10,10 @@ use imps_core::world::{GrantFact, Lived, Record, Rejection, Tenure};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 
 use crate::image_pull_secret::{AnnotationSelector, ImagePullSecret, ImagePullSecretStatus};
-use crate::keys::{ACCOUNTS_FINALIZER, LEGACY_COPY_ANNOTATION, OPT_OUTS, OWNER_UID_LABEL, RESERVED_PREFIX};
+use crate::keys::{
+    ACCOUNTS_FINALIZER, LEGACY_COPY_ANNOTATION, OPT_OUTS, OWNER_UID_LABEL, REFRESH_ANNOTATION,
+    REFRESH_CHARS_MAX, RESERVED_PREFIX,
+};
 
 /// Reads an object as the API server shows it. One without a UID (from a file) is known by its name.
 pub fn lower(object: &ImagePullSecret) -> GrantFact {
@@ -23,6 +26,7 @@ pub fn lower(object: &ImagePullSecret) -> GrantFact {
     };
     let mut reader = Reader::default();
     let grant = reader.grant(object, &identity);
+    let demand = reader.demand(&object.metadata);
     let grant = if reader.rejections.is_empty() { Ok(grant) } else { Err(reader.rejections) };
     GrantFact {
         identity,
@@ -30,6 +34,7 @@ pub fn lower(object: &ImagePullSecret) -> GrantFact {
         remarks: reader.remarks,
         record: object.status.as_ref().map(record).unwrap_or_default(),
         tenure: tenure(&object.metadata),
+        demand,
     }
 }
 
@@ -65,6 +70,7 @@ fn record(status: &ImagePullSecretStatus) -> Record {
         secret_names: status.secret_names.iter().map(SecretName::new).collect(),
         account_names: account_names.map(NamePattern::new).collect(),
         ready: ready.map(|condition| (condition.reason.clone(), condition.message.clone())),
+        met: Some(status.last_handled_refresh_at.clone()).filter(|met| !met.is_empty()),
     }
 }
 
@@ -148,6 +154,21 @@ impl Reader {
             accounts: accounts.iter().map(NamePattern::new).collect(),
             suspended: spec.suspend,
         }
+    }
+
+    /// What stands in the status afterwards has to fit there: anything else is no demand.
+    fn demand(&mut self, metadata: &ObjectMeta) -> Option<String> {
+        let value =
+            metadata.annotations.as_ref()?.get(REFRESH_ANNOTATION).filter(|value| !value.is_empty())?;
+        let printable = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        if !printable || value.len() > REFRESH_CHARS_MAX {
+            self.remarks.push(format!(
+                "metadata.annotations: {REFRESH_ANNOTATION} is ignored, as it is not of at most \
+                 {REFRESH_CHARS_MAX} printable ASCII characters"
+            ));
+            return None;
+        }
+        Some(value.clone())
     }
 
     fn reject(&mut self, path: String, problem: String) {

@@ -32,6 +32,7 @@ pub fn render(
     let ready = standing.ready.truth == Truth::True;
     let mut status = ImagePullSecretStatus {
         observed_generation: Some(generation),
+        last_handled_refresh_at: standing.met.clone().unwrap_or_default(),
         conditions,
         status: legacy_status(standing).to_owned(),
         reason: if standing.ready.truth == Truth::False {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a definition that cannot be read has failed")]
 
-use imps_api::crd;
+use imps_api::{crd, keys};
 use serde_json::{Value, json};
 
 #[test]
@@ -94,4 +94,11 @@ fn collect_rules(schema: &Value, path: &str, found: &mut Vec<String>) {
     if schema["items"].is_object() {
         collect_rules(&schema["items"], path, found);
     }
+}
+
+#[test]
+fn a_demand_that_is_read_fits_into_the_status() {
+    let crd = crd::crd();
+    let field = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/lastHandledRefreshAt";
+    assert_eq!(crd.pointer(field).unwrap()["maxLength"], keys::REFRESH_CHARS_MAX);
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a manifest that cannot be read has failed")]
 
-use imps_api::{ImagePullSecret, lower};
+use imps_api::{ImagePullSecret, keys, lower};
 use imps_core::grant::{Grant, Verdict};
 use imps_core::name::SecretRef;
 use imps_core::selector::Tags;
@@ -159,4 +159,32 @@ fn all_that_is_wrong_is_said_at_once() {
          namespaces: {labels: [{matchExpressions: [{key: a, operator: Exists, values: [x]}]}]}}}",
     );
     assert_eq!(problems.len(), 4, "{problems:?}");
+}
+
+#[test]
+fn a_demand_is_any_short_text_and_what_is_none_is_said() {
+    let read = |value: &str| {
+        let mut object: ImagePullSecret = serde_saphyr::from_str(
+            "apiVersion: images.banzaicloud.io/v1alpha1\nkind: ImagePullSecret\nmetadata: {name: main}\n\
+             spec: {registry: {credentials: []}, target: {secret: {name: pull}}}\n\
+             status: {lastHandledRefreshAt: before}\n",
+        )
+        .unwrap();
+        let annotations = [(keys::REFRESH_ANNOTATION.to_owned(), value.to_owned())];
+        object.metadata.annotations = Some(annotations.into());
+        lower::lower(&object)
+    };
+    let longest = "x".repeat(keys::REFRESH_CHARS_MAX);
+    for value in ["2026-01-31T12:00:00.5Z", "again, please", &longest] {
+        let fact = read(value);
+        assert_eq!((fact.demand.as_deref(), fact.record.met.as_deref()), (Some(value), Some("before")));
+        assert!(fact.remarks.is_empty());
+    }
+    for value in [&format!("{longest}x"), "a\nb", "\u{1b}[2J", "jetzt \u{fc}"] {
+        let fact = read(value);
+        assert_eq!(fact.demand, None, "{value:?}");
+        assert!(fact.remarks[0].contains("refresh-requested-at is ignored"), "{:?}", fact.remarks);
+    }
+    let fact = read("");
+    assert!(fact.demand.is_none() && fact.remarks.is_empty());
 }

@@ -30,6 +30,7 @@ fn standing(truth: Truth) -> Standing {
         secret_names: Default::default(),
         account_names: Default::default(),
         attached: 0,
+        met: None,
     }
 }
 
@@ -78,4 +79,12 @@ fn times_have_whole_seconds_as_kubernetes_writes_them() {
     let status = status::render(&standing(Truth::True), None, now);
     let text = serde_json::to_string(&status).unwrap();
     assert!(text.contains("\"1970-01-01T00:01:40Z\"") && !text.contains("40.5"), "{text}");
+}
+
+#[test]
+fn the_demand_that_was_met_is_repeated_and_one_that_never_was_is_absent() {
+    let silent = status::render(&standing(Truth::True), None, at(1));
+    assert!(!serde_json::to_string(&silent).unwrap().contains("lastHandledRefreshAt"));
+    let met = Standing { met: Some("now".to_owned()), ..standing(Truth::False) };
+    assert_eq!(status::render(&met, Some(&silent), at(2)).last_handled_refresh_at, "now");
 }

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod client;
 pub mod definition;
+pub mod demand;
 pub mod fault;
 pub mod fence;
 pub mod identity;

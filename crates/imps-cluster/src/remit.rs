@@ -95,6 +95,7 @@ impl Single {
                 remarks: Vec::new(),
                 record: Record::default(),
                 tenure: Tenure::default(),
+                demand: None,
             })),
             Stream::Namespaces => Fact::Namespace(self.target.namespace.clone(), Namespace::default()),
             Stream::Pods { .. } | Stream::Source(_) | Stream::Targets(..) | Stream::Accounts(..) => {

@@ -223,7 +223,8 @@ impl From<GrantView> for GrantFact {
                     created_seconds: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
                 };
                 let grant = Err(vec![Rejection { path: "spec".to_owned(), problem }]);
-                GrantFact { identity, grant, remarks: Vec::new(), record: Record::default(), tenure }
+                let (remarks, record) = (Vec::new(), Record::default());
+                GrantFact { identity, grant, remarks, record, tenure, demand: None }
             }
         }
     }

@@ -47,7 +47,9 @@ pub fn vigil(
                 match fault {
                     Some(fault) if is_final(&fault) => {
                         let which = Which { name: named.as_deref(), ..Which::default() };
-                        let unseen = Unseen::new("watch", kind, which, trouble(&fault, false).fault);
+                        let at_list = matches!(fault, Error::InitialListFailed(_));
+                        let verb = if at_list { "list" } else { "watch" };
+                        let unseen = Unseen::new(verb, kind, which, trouble(&fault, false).fault);
                         return Some((Err(unseen), (events, register, true)));
                     }
                     Some(_) => tokio::time::sleep(PAUSE).await,

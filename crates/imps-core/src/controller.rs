@@ -301,6 +301,7 @@ impl Controller {
         if !self.leads {
             return effects;
         }
+        self.world.meet_demands(now).into_iter().for_each(|uid| self.touch(uid, now));
         effects.extend(self.world.begin_exchanges(now).into_iter().map(Effect::Exchange));
         self.work(now, &mut effects);
         self.forget_former_accounts(now, &mut effects);

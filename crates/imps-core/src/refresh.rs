@@ -31,6 +31,11 @@ const BACKOFF_MAX_DENIED: Duration = Duration::from_secs(900);
 /// How many failures in a row are not worth telling while a token is held: endpoints throttle and restart.
 const QUIET_FAILURES: u32 = 1;
 
+/// The shortest time between a request and one that somebody demands: however often that is, no account suffers.
+const DEMAND_PAUSE: Duration = Duration::from_secs(10);
+/// How long a demand waits for others that the same request can meet.
+const DEMAND_GATHERING: Duration = Duration::from_millis(500);
+
 /// How many requests of one lane may start at once.
 const LANE_BURST: u32 = 5;
 /// The time in which a lane gets one more. AWS allows 20 a second for a whole account.
@@ -63,6 +68,16 @@ pub struct Refresh {
     failed: Option<Instant>,
     in_flight: bool,
     next: Instant,
+    /// Somebody demands a request that has not begun yet.
+    demanded: bool,
+    /// Before this, nothing is asked because somebody demands it.
+    rest: Instant,
+    /// The number of the request that was begun last, and whether somebody had demanded it.
+    begun: (u64, bool),
+    /// The number of the one that was answered last.
+    answered: u64,
+    /// Somebody had demanded the one that failed, and waits for what came of it.
+    awaited_fault: bool,
 }
 
 impl Refresh {
@@ -71,7 +86,20 @@ impl Refresh {
     pub fn new(seed: &str, first: Instant) -> Self {
         let digest = Sha256::digest(seed);
         let spread = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
-        Self { spread, lease: None, fault: None, failures: 0, failed: None, in_flight: false, next: first }
+        Self {
+            spread,
+            lease: None,
+            fault: None,
+            failures: 0,
+            failed: None,
+            in_flight: false,
+            next: first,
+            demanded: false,
+            rest: first,
+            begun: (0, false),
+            answered: 0,
+            awaited_fault: false,
+        }
     }
 
     /// The token that is held; it may be past its expiry.
@@ -83,7 +111,8 @@ impl Refresh {
     pub fn fault(&self, now: Instant) -> Option<&ExchangeFault> {
         let holds = self.lease.as_ref().is_some_and(|lease| lease.expires > now);
         let telling = |fault: &ExchangeFault| fault.class == ExchangeFaultClass::Denied;
-        self.fault.as_ref().filter(|fault| !holds || self.failures > QUIET_FAILURES || telling(fault))
+        let loud = !holds || self.failures > QUIET_FAILURES || self.awaited_fault;
+        self.fault.as_ref().filter(|fault| loud || telling(fault))
     }
 
     /// When a request failed last, whatever came after it.
@@ -93,7 +122,8 @@ impl Refresh {
 
     /// When the next request is due; none while one is on its way.
     pub fn next(&self) -> Option<Instant> {
-        (!self.in_flight).then_some(self.next)
+        let next = if self.demanded { self.next.min(self.rest) } else { self.next };
+        (!self.in_flight).then_some(next)
     }
 
     /// When the next request is due, or was due that is on its way.
@@ -106,9 +136,23 @@ impl Refresh {
         self.lease.is_some() || self.fault.is_some()
     }
 
-    /// A request is on its way.
-    pub fn begin(&mut self) {
+    /// A request is on its way. `number` is greater than that of any before, whichever exchange that was for.
+    pub fn begin(&mut self, number: u64, now: Instant) {
         self.in_flight = true;
+        self.begun = (number, std::mem::take(&mut self.demanded));
+        self.rest = now + DEMAND_PAUSE;
+    }
+
+    /// Whether a request with a greater number than `since` has been answered, well or not. As long as none has, one is
+    /// due, whatever the pause after a failure: a moment later, after a rest, and not before the server wants it.
+    /// Requests are numbered and not timed, as what happens in one instant has an order too.
+    pub fn demand(&mut self, since: u64, now: Instant) -> bool {
+        // What is on its way may be it; if not, this is asked again after the answer.
+        if self.answered <= since && !self.in_flight && !self.demanded {
+            self.demanded = true;
+            self.rest = self.rest.max(now + DEMAND_GATHERING);
+        }
+        self.answered > since
     }
 
     /// Asks at once: what is exchanged was edited, so an earlier answer means nothing.
@@ -128,7 +172,7 @@ impl Refresh {
     pub fn issued(&mut self, issued: Issued, now: Instant) -> bool {
         let untold = issued.lifetime.is_none();
         let lifetime = issued.lifetime.unwrap_or(LIFETIME_UNTOLD).min(LIFETIME_MAX);
-        self.in_flight = false;
+        self.end();
         self.fault = None;
         self.failures = 0;
         let life = issued.session.map_or(lifetime, |session| session.min(lifetime));
@@ -149,7 +193,7 @@ impl Refresh {
 
     /// The request failed.
     pub fn failed(&mut self, fault: ExchangeFault, now: Instant) {
-        self.in_flight = false;
+        self.end();
         let cap = match (fault.class, &self.lease) {
             (ExchangeFaultClass::Denied, _) => BACKOFF_MAX_DENIED,
             (_, Some(lease)) if lease.expires.saturating_duration_since(now) < lease.lifetime / 5 => {
@@ -162,8 +206,15 @@ impl Refresh {
         self.failures = self.failures.saturating_add(1);
         let asked = fault.retry_after.unwrap_or_default().min(BACKOFF_MAX_DENIED);
         self.next = now + pause.max(asked);
+        self.rest = self.rest.max(now + asked);
         self.fault = Some(fault);
         self.failed = Some(now);
+        self.awaited_fault = self.begun.1;
+    }
+
+    fn end(&mut self) {
+        self.in_flight = false;
+        self.answered = self.begun.0;
     }
 
     /// The wall clock was set, or the machine slept: whatever is held may be older than it seems.
@@ -246,7 +297,7 @@ mod tests {
         let mut calls = Vec::new();
         while let Some(at) = refresh.next().filter(|at| *at < end) {
             calls.push(at);
-            refresh.begin();
+            refresh.begin(calls.len() as u64, at);
             refresh.failed(fault(ExchangeFaultClass::Unreachable), at);
         }
         calls
@@ -274,8 +325,8 @@ mod tests {
         assert!(refresh.lease().unwrap().expires < begun + 13 * HOUR);
         assert!(calls.len() < 13 * 60 * 3, "{}", calls.len());
         assert!(calls.windows(2).all(|pair| pair[1] - pair[0] <= BACKOFF_MAX));
-        refresh.begin();
         let later = begun + 13 * HOUR;
+        refresh.begin(u64::MAX, later);
         assert!(refresh.issued(token(Some(12 * HOUR)), later));
         assert!(refresh.fault(later).is_none() && refresh.lease().unwrap().expires > later);
     }
@@ -352,6 +403,45 @@ mod tests {
         assert!(refresh.next().unwrap() >= now + Duration::from_secs(90));
         refresh.failed(wish(315_360_000), now);
         assert!(refresh.next().unwrap() <= now + BACKOFF_MAX_DENIED);
+    }
+
+    #[test]
+    fn a_demand_overrides_a_pause_once_and_neither_the_rest_nor_the_server() {
+        let start = Instant::now();
+        let mut refresh = Refresh::new("uid", start);
+        refresh.begin(1, start);
+        refresh.failed(fault(ExchangeFaultClass::Denied), start);
+        let calls = outage(&mut refresh, start + HOUR);
+        let (last, number) = (*calls.last().unwrap(), calls.len() as u64);
+        let pause_end = refresh.next().unwrap();
+        // The longest pause has begun.
+        let late = last + 2 * DEMAND_PAUSE;
+        assert!(pause_end > late + DEMAND_PAUSE, "{:?}", pause_end - last);
+        assert!(!refresh.demand(number, late) && !refresh.demand(number, late));
+        let at = refresh.next().unwrap();
+        assert_eq!(at, late + DEMAND_GATHERING);
+        refresh.begin(number + 1, at);
+        assert!(!refresh.demand(number, at), "it is on its way");
+        refresh.failed(fault(ExchangeFaultClass::Unreachable), at);
+        assert!(refresh.demand(number, at), "what failed was tried too");
+        assert!(refresh.next().unwrap() > at + DEMAND_PAUSE, "once");
+        assert!(!refresh.demand(number + 1, at));
+        assert_eq!(refresh.next().unwrap(), at + DEMAND_PAUSE);
+        let wish = ExchangeFault { retry_after: Some(HOUR / 6), ..fault(ExchangeFaultClass::Throttled) };
+        refresh.begin(number + 2, at + DEMAND_PAUSE);
+        refresh.failed(wish, at + DEMAND_PAUSE);
+        refresh.demand(number + 2, at + DEMAND_PAUSE);
+        assert!(refresh.next().unwrap() >= at + DEMAND_PAUSE + HOUR / 6);
+    }
+
+    #[test]
+    fn one_failure_that_somebody_waits_for_is_told_although_a_token_is_held() {
+        let now = Instant::now();
+        let mut refresh = held(12 * HOUR, now);
+        refresh.demand(0, now);
+        refresh.begin(1, now);
+        refresh.failed(fault(ExchangeFaultClass::Unreachable), now);
+        assert!(refresh.fault(now).is_some() && refresh.lease().is_some());
     }
 
     #[test]

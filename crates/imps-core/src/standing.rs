@@ -84,6 +84,8 @@ pub struct Standing {
     pub account_names: BTreeSet<NamePattern>,
     /// To how many ServiceAccounts it is attached.
     pub attached: usize,
+    /// Its user's demand that was met last, see [`crate::world::GrantFact::demand`].
+    pub met: Option<String>,
 }
 
 /// How one source stands.
@@ -219,6 +221,7 @@ impl Standing {
             secret_names: room.secret_names().into_iter().cloned().collect(),
             account_names: room.account_patterns().cloned().collect(),
             attached: world.attachments(room),
+            met: room.record().met.clone(),
             sources,
         }
     }

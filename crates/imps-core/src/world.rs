@@ -168,6 +168,9 @@ pub struct GrantFact {
     pub record: Record,
     /// How far the API server is with its deletion.
     pub tenure: Tenure,
+    /// Its user's wish that all tokens be asked for anew: a text that means nothing but that it is another one than
+    /// [`Record::met`].
+    pub demand: Option<String>,
 }
 
 /// What keeps an `ImagePullSecret` from going, and whether it is to go.
@@ -288,6 +291,8 @@ pub struct World {
     accounts: BTreeMap<AccountRef, Ledger>,
     /// The grants whose finalizer has to be seen to: few at any time.
     unsettled: BTreeSet<Uid>,
+    /// The grants whose user demands what has not been done yet: few at any time.
+    demanding: BTreeSet<Uid>,
     /// The grants with former patterns of ServiceAccounts, and one that may still name the Secret because of those.
     former: BTreeMap<Uid, Option<AccountRef>>,
     census: PodCensus,
@@ -315,6 +320,7 @@ impl World {
             owned: BTreeMap::new(),
             accounts: BTreeMap::new(),
             unsettled: BTreeSet::new(),
+            demanding: BTreeSet::new(),
             former: BTreeMap::new(),
             census: PodCensus::default(),
             pods_round: 0,
@@ -617,6 +623,29 @@ impl World {
         self.exchanges.begin_due(now, recalling)
     }
 
+    /// Sees to what users demand: each token of the grant's sources becomes due. Returns the grants for which that is
+    /// over, as a request that began since has been answered for each of them, well or not.
+    pub(crate) fn meet_demands(&mut self, now: Instant) -> Vec<Uid> {
+        let mut met = Vec::new();
+        for uid in &self.demanding {
+            let Some(room) = self.rooms.get_mut(uid) else { continue };
+            let Some(grant) = room.wishing().cloned() else { continue };
+            let since = room.take_up_demand(self.exchanges.begun());
+            let mut over = true;
+            for at in &grant.sources {
+                over &= self.exchanges.demand(at, since, now);
+                // What it asks for is not known before it was read.
+                over &= self.sources.get(at).is_some_and(Source::is_heard);
+            }
+            if over {
+                room.meet_demand();
+                met.push(uid.clone());
+            }
+        }
+        met.iter().for_each(|uid| self.sort(uid));
+        met
+    }
+
     /// Time has passed: graces and tokens end.
     pub fn tick(&mut self, now: Instant) -> Wake {
         let mut wake = Wake::default();
@@ -665,6 +694,7 @@ impl World {
         for uid in uids {
             self.refresh(&uid);
             self.wake_grant(&uid, &mut wake);
+            self.sort(&uid);
             wake.grants.insert(uid);
         }
         wake
@@ -698,11 +728,12 @@ impl World {
         let uid = fact.identity.uid.clone();
         self.see(&Stream::Grants, uid.to_string());
         let room = self.rooms.entry(uid.clone()).or_insert_with(|| Room::new(fact.identity.clone()));
-        if !room.update(fact) {
+        let says_something_new = room.update(fact);
+        self.sort(&uid);
+        if !says_something_new {
             // Our own report comes back this way: the object is as it was.
             return;
         }
-        self.sort(&uid);
         wake.grants.insert(uid.clone());
         wake.streams = true;
         self.reach.forget(&uid);
@@ -730,13 +761,18 @@ impl World {
         }
     }
 
-    /// Notes whether a grant has to be looked at for its finalizer and its former patterns.
+    /// Notes whether a grant has to be looked at for its finalizer, its demand and its former patterns.
     fn sort(&mut self, uid: &Uid) {
         let room = self.rooms.get(uid);
         if room.is_some_and(Room::is_unsettled) {
             self.unsettled.insert(uid.clone());
         } else {
             self.unsettled.remove(uid);
+        }
+        if room.is_some_and(Room::is_demanding) {
+            self.demanding.insert(uid.clone());
+        } else {
+            self.demanding.remove(uid);
         }
         if room.is_some_and(|room| !room.record().account_names.is_empty()) {
             self.former.entry(uid.clone()).or_default();

@@ -53,6 +53,8 @@ enum Happening {
     Restarted { edited: Option<usize> },
     /// The standby leads, and the leader stands by.
     TakenOver,
+    /// Somebody demands that all tokens be asked for anew.
+    Demanded,
     /// Nothing happens for longer than the grace.
     Waited,
 }
@@ -82,6 +84,7 @@ fn happening() -> impl Strategy<Value = Happening> {
             .prop_map(|(namespace, without)| Happening::Rewritten { namespace, without }),
         3 => prop::option::of(1..4usize).prop_map(|edited| Happening::Restarted { edited }),
         2 => Just(Happening::TakenOver),
+        1 => Just(Happening::Demanded),
         1 => Just(Happening::Waited),
     ]
 }
@@ -299,6 +302,20 @@ impl Play {
             Happening::TakenOver => {
                 self.stage.take_over();
                 self.oracle.take_over();
+            }
+            Happening::Demanded => {
+                let value = self.stage.version().to_string();
+                let uid = self.stage.grants.keys().next().unwrap().clone();
+                self.stage.demands.insert(uid.clone(), value.clone());
+                self.stage.run();
+                // Each token was asked for a few times at most since the last demand, so nothing has to rest for long.
+                let is_met = |play: &Self| play.stage.standings[&uid].met.as_ref() == Some(&value);
+                (0..12).for_each(|_| {
+                    if !is_met(self) {
+                        self.stage.pass(Duration::from_secs(1));
+                    }
+                });
+                assert!(is_met(self), "every demand is met, whatever comes of it");
             }
             Happening::Waited => {
                 self.stage.run();

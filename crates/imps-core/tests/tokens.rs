@@ -6,10 +6,11 @@ mod support;
 
 use std::time::Duration;
 
+use imps_core::exchange::{ExchangeFault, ExchangeFaultClass, ExchangeKey};
 use imps_core::name::{NamespaceName, SecretRef, Uid};
 use imps_core::reason::Reason;
 use imps_core::standing::{Life, SourceStanding, Truth};
-use imps_core::world::Namespace;
+use imps_core::world::{Fact, Namespace, Stream};
 use support::{Endpoint, GRACE, SourceText, Stage, docker_config, grant, selector, tags};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -59,6 +60,18 @@ fn standing(stage: &Stage, name: &str) -> SourceStanding {
 
 fn life(stage: &Stage, name: &str) -> Option<Life> {
     Life::of(stage.controller.world(), &source(name))
+}
+
+/// Somebody demands that all tokens of the grant be asked for anew, with this value of the annotation.
+fn demand(stage: &mut Stage, name: &str, value: &str) {
+    stage.demands.insert(Uid::new(format!("uid-{name}")), value.to_owned());
+    let effects = stage.relist(&Stream::Grants);
+    stage.perform_all(effects);
+}
+
+/// The demand that is told to be met.
+fn met(stage: &Stage, name: &str) -> Option<String> {
+    stage.standings[&Uid::new(format!("uid-{name}"))].met.clone()
 }
 
 fn ready(stage: &Stage) -> Truth {
@@ -412,4 +425,210 @@ fn the_life_of_a_token_is_told_and_what_is_not_known_is_not() {
     let ended = life(&stage, "ecr").unwrap();
     assert_eq!((ended.issued, ended.expires), (None, None), "no end where there is no token");
     assert!(ended.renewal.is_some());
+}
+
+#[test]
+fn a_demand_asks_for_every_token_once_and_means_nothing_a_second_time() {
+    let login = SourceText::Text(STATIC.to_owned(), docker_config(&[("2.example", "robot")]));
+    let mut stage =
+        stage(3, &[("ecr", identity("team", 1)), ("more", identity("other", 1)), ("static", login)]);
+    stage.run();
+    stage.pass(HOUR);
+    assert_eq!((stage.calls.len(), met(&stage, "main")), (2, None));
+    let writes = stage.history.len();
+    demand(&mut stage, "main", "now");
+    stage.run();
+    assert_eq!((stage.calls.len(), met(&stage, "main").as_deref()), (4, Some("now")));
+    assert_ne!(held(&stage, "n2", TOKEN).as_deref(), Some("team#1"));
+    assert_eq!(stage.history.len(), writes + 3, "one write per namespace");
+    demand(&mut stage, "main", "now");
+    stage.run();
+    stage.demands.clear();
+    stage.pass(HOUR);
+    stage.run();
+    assert_eq!(
+        (stage.calls.len(), met(&stage, "main").as_deref()),
+        (4, Some("now")),
+        "what was met stays met"
+    );
+}
+
+#[test]
+fn a_demand_is_met_at_once_where_nothing_can_be_asked() {
+    let login = SourceText::Text(STATIC.to_owned(), docker_config(&[("2.example", "robot")]));
+    let mut stage =
+        stage(1, &[("static", login), ("broken", identity("", 1)), ("forbidden", SourceText::Forbidden)]);
+    demand(&mut stage, "main", "now");
+    stage.run();
+    assert_eq!((stage.calls.len(), met(&stage, "main").as_deref()), (0, Some("now")));
+    assert_eq!(standing(&stage, "broken").state(), "Failing");
+}
+
+#[test]
+fn grants_that_share_an_identity_share_the_request_that_they_demand() {
+    let mut stage = stage(1, &[("ecr", identity("team", 1))]);
+    for index in 0..5 {
+        add_grant(&mut stage, &format!("other-{index}"), &["ecr"]);
+    }
+    stage.run();
+    stage.pass(HOUR);
+    for index in 0..5 {
+        demand(&mut stage, &format!("other-{index}"), "now");
+    }
+    stage.run();
+    assert_eq!(stage.calls.len(), 2);
+    assert!((0..5).all(|index| met(&stage, &format!("other-{index}")).is_some()));
+    assert_eq!(met(&stage, "main"), None, "nobody demanded that of it");
+    assert_eq!(held(&stage, "n0", TOKEN).as_deref(), Some("team#2"), "and it gets the token all the same");
+}
+
+#[test]
+fn a_demand_that_fails_takes_nothing_away_and_is_met_and_told() {
+    let mut stage = stage(2, &[("ecr", identity("team", 1))]);
+    stage.run();
+    stage.pass(HOUR);
+    let writes = stage.history.len();
+    stage.endpoint = Endpoint::Down;
+    demand(&mut stage, "main", "now");
+    stage.pass(Duration::from_millis(900));
+    assert_eq!((stage.calls.len(), met(&stage, "main").as_deref()), (2, Some("now")));
+    let told = standing(&stage, "ecr");
+    assert_eq!(
+        (told.state(), told.reason),
+        ("Failing", Some(Reason::ExchangeUnreachable)),
+        "after one failure"
+    );
+    assert_eq!((held(&stage, "n0", TOKEN).as_deref(), stage.history.len()), (Some("team#1"), writes));
+    stage.endpoint = Endpoint::Up(12 * HOUR);
+    stage.pass(MINUTE);
+    assert_eq!(
+        (ready(&stage), held(&stage, "n0", TOKEN).as_deref()),
+        (Truth::True, Some("team#3")),
+        "by itself"
+    );
+}
+
+#[test]
+fn a_demand_ends_the_pause_of_a_failing_exchange() {
+    let mut stage = stage(1, &[("ecr", identity("team", 1))]);
+    stage.run();
+    stage.endpoint = Endpoint::Down;
+    let until_next = |stage: &Stage| {
+        life(stage, "ecr").unwrap().renewal.unwrap() - stage.controller.world().calendar().unix(stage.now)
+    };
+    stage.pass(6 * HOUR);
+    while until_next(&stage) < 60 {
+        stage.pass(MINUTE);
+    }
+    stage.endpoint = Endpoint::Up(12 * HOUR);
+    demand(&mut stage, "main", "now");
+    stage.pass(Duration::from_secs(11));
+    assert_eq!((met(&stage, "main").as_deref(), ready(&stage)), (Some("now"), Truth::True));
+}
+
+#[test]
+fn a_request_that_began_before_the_demand_does_not_meet_it() {
+    let mut stage = stage(1, &[("ecr", identity("team", 1))]);
+    stage.run();
+    stage.endpoint = Endpoint::Hanging;
+    stage.pass(7 * HOUR);
+    assert_eq!(stage.calls.len(), 2);
+    demand(&mut stage, "main", "now");
+    stage.pass(MINUTE);
+    assert_eq!((stage.calls.len(), met(&stage, "main")), (2, None), "one at a time");
+    stage.endpoint = Endpoint::Up(12 * HOUR);
+    let fault = ExchangeFault {
+        class: ExchangeFaultClass::Denied,
+        code: "late".to_owned(),
+        advice: "do something about it".to_owned(),
+        retry_after: None,
+    };
+    let effects = stage.tell(Fact::Exchanged(ExchangeKey::of([&b"team"[..]]), Err(fault)));
+    assert_eq!(met(&stage, "main"), None);
+    stage.perform_all(effects);
+    stage.pass(Duration::from_secs(1));
+    assert_eq!((stage.calls.len(), met(&stage, "main").as_deref()), (3, Some("now")));
+    assert_eq!(held(&stage, "n0", TOKEN).as_deref(), Some("team#3"));
+}
+
+#[test]
+fn whoever_demands_again_and_again_is_no_burden_to_the_endpoint() {
+    for endpoint in [Endpoint::Up(12 * HOUR), Endpoint::Down] {
+        let mut stage = stage(1, &[("ecr", identity("team", 1))]);
+        stage.run();
+        // The pauses of a failing exchange are longer than those between demands by then.
+        stage.endpoint = endpoint;
+        stage.pass(12 * HOUR);
+        let before = stage.calls.len();
+        for index in 0..600 {
+            demand(&mut stage, "main", &index.to_string());
+            stage.pass(MINUTE / 600);
+        }
+        stage.pass(Duration::from_secs(11));
+        let asked = stage.calls.len() - before;
+        assert!((6..=9).contains(&asked), "{endpoint:?}: {asked} requests in 71 seconds");
+        assert_eq!(met(&stage, "main").as_deref(), Some("599"));
+    }
+}
+
+#[test]
+fn a_suspended_grant_meets_no_demand_before_it_is_resumed() {
+    let mut stage = stage(1, &[("ecr", identity("team", 1))]);
+    stage.run();
+    stage.pass(HOUR);
+    let suspend = |stage: &mut Stage, suspended: bool| {
+        let (identity, grant, _) = stage.grants.get_mut(&Uid::new("uid-main")).unwrap();
+        identity.generation += 1;
+        (grant.identity, grant.suspended) = (identity.clone(), suspended);
+    };
+    suspend(&mut stage, true);
+    demand(&mut stage, "main", "now");
+    stage.pass(HOUR);
+    stage.restart();
+    assert_eq!((stage.calls.len(), met(&stage, "main")), (1, None));
+    suspend(&mut stage, false);
+    stage.run();
+    assert_eq!((stage.calls.len(), met(&stage, "main").as_deref()), (2, Some("now")));
+}
+
+#[test]
+fn a_demand_survives_a_restart_and_is_not_met_twice() {
+    let mut stage = stage(2, &[("ecr", identity("team", 1))]);
+    stage.run();
+    stage.pass(HOUR);
+    // Nobody has seen it before the process ended.
+    stage.demands.insert(Uid::new("uid-main"), "now".to_owned());
+    stage.restart();
+    assert_eq!((stage.calls.len(), met(&stage, "main").as_deref()), (2, Some("now")));
+    assert_eq!(held(&stage, "n0", TOKEN).as_deref(), Some("team#2"));
+    let writes = stage.history.len();
+    for _ in 0..3 {
+        stage.restart();
+    }
+    stage.pass(HOUR);
+    assert_eq!((stage.calls.len(), stage.history.len()), (2, writes));
+    assert_eq!(met(&stage, "main").as_deref(), Some("now"), "it is remembered");
+}
+
+#[test]
+fn a_takeover_meets_what_the_leader_had_begun_and_repeats_nothing() {
+    let mut stage = stage(2, &[("ecr", identity("team", 1))]);
+    stage.add_standby();
+    stage.run();
+    stage.pass(HOUR);
+    demand(&mut stage, "main", "first");
+    stage.run();
+    let calls = stage.calls.len();
+    assert_eq!(met(&stage, "main").as_deref(), Some("first"));
+    stage.take_over();
+    stage.pass(MINUTE);
+    assert_eq!((stage.calls.len(), met(&stage, "main").as_deref()), (calls, Some("first")));
+    stage.endpoint = Endpoint::Hanging;
+    demand(&mut stage, "main", "second");
+    stage.run();
+    assert_eq!((stage.calls.len(), met(&stage, "main").as_deref()), (calls + 1, Some("first")));
+    stage.endpoint = Endpoint::Up(12 * HOUR);
+    stage.take_over();
+    stage.pass(MINUTE);
+    assert_eq!((stage.calls.len(), met(&stage, "main").as_deref()), (calls + 2, Some("second")));
 }

@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use imps_api::keys;
@@ -174,6 +175,23 @@ pub(crate) enum Command {
     /// done, for instance by lack of a right, which is named.
     #[command(after_help = "Examples:\n  imps resume corp\n  imps resume --all --yes")]
     Resume(SuspendArgs),
+    /// Have the operator ask for all tokens of ImagePullSecrets anew, now
+    ///
+    /// Sets an annotation, images.banzaicloud.io/refresh-requested-at, which the operator repeats in the status when it
+    /// has tried to get a new token for each source, whatever the pause after a failure was. What fails takes nothing
+    /// away. It asks an endpoint again ten seconds after the last time at the earliest, and not before the endpoint
+    /// wants that. Logins need no asking: the operator sees each change of their Secrets.
+    ///
+    /// With --wait it ends when that was done and every namespace has what came of it, and says when each token ends.
+    ///
+    /// It takes the right to patch imagepullsecrets; with --wait also to list and watch them, with --all to list them.
+    ///
+    /// Exit code 0: it is demanded, and with --wait done; 1: a source or a namespace fails, or one of them does not
+    /// exist or is suspended; 2: not a call that makes sense; 3: something could not be determined or done, for
+    /// instance by lack of a right, which is named; 124: not done within --timeout, as when no operator runs.
+    #[command(after_help = "Examples:\n  imps refresh corp\n  imps refresh corp --wait --timeout 5m\n  \
+        imps refresh --all --wait")]
+    Refresh(RefreshArgs),
     /// Move over from a tool that did this before
     #[command(subcommand)]
     Migrate(MigrateCommand),
@@ -238,6 +256,25 @@ pub(crate) struct SuspendArgs {
     /// Have the API server check it, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["names", "all"]))]
+pub(crate) struct RefreshArgs {
+    /// Names of ImagePullSecrets
+    #[arg(value_name = "NAME", value_parser = object_name)]
+    pub(crate) names: Vec<String>,
+    /// All ImagePullSecrets of the cluster
+    #[arg(short = 'A', long)]
+    pub(crate) all: bool,
+    /// End when it is done, and say what came of it
+    #[arg(short, long)]
+    pub(crate) wait: bool,
+    /// How long to wait: seconds, or a number with its unit as in 90s, 5m and 1h30m
+    #[arg(long, value_name = "DURATION", default_value = "2m", requires = "wait", value_parser = duration)]
+    pub(crate) timeout: Duration,
     #[command(flatten)]
     pub(crate) access: AccessArgs,
 }
@@ -812,6 +849,14 @@ fn object_name(text: &str) -> Result<String, String> {
     if is_dns_subdomain(text) { Ok(text.to_owned()) } else { Err("not the name of an object".to_owned()) }
 }
 
+/// Reads seconds, or what has units.
+fn duration(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map(Duration::from_secs).ok();
+    let spelled = || text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+    let duration = seconds.or_else(spelled).filter(|duration| !duration.is_zero());
+    duration.ok_or_else(|| "not a duration; write it like 90s, 5m or 1h30m".to_owned())
+}
+
 /// Reads `NAMESPACE/NAME` of a ServiceAccount.
 fn account(text: &str) -> Result<(String, String), String> {
     let parts =
@@ -965,6 +1010,30 @@ mod tests {
             &["suspend", "--dry-run"],
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_refresh_is_for_names_or_for_all_and_waits_as_long_as_is_said() {
+        let timeout = |arguments: &[&str]| match parse(&[&["refresh"], arguments].concat())?.command {
+            Command::Refresh(args) => Ok::<_, String>(args.timeout.as_secs()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(timeout(&["a", "b.c"]), Ok(120));
+        assert_eq!(timeout(&["-A", "--wait"]), Ok(120));
+        for (text, seconds) in [("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400)] {
+            assert_eq!(timeout(&["a", "--wait", "--timeout", text]), Ok(seconds), "{text}");
+        }
+        for bad in [
+            &[][..],
+            &["a", "--all"],
+            &["A_1"],
+            &["a", "--timeout=5m"],
+            &["a", "--wait", "--timeout=-5s"],
+            &["a", "--wait", "--timeout=0"],
+            &["a", "--wait", "--timeout=soon"],
+        ] {
+            assert!(timeout(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -20,6 +20,7 @@ mod metrics;
 mod migrate;
 mod plan;
 mod rbac;
+mod refresh;
 mod refresher;
 mod status;
 mod suspend;
@@ -47,6 +48,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Doctor(args) => Ok(doctor::run(args)),
         Command::Suspend(args) => Ok(suspend::run(args, true)),
         Command::Resume(args) => Ok(suspend::run(args, false)),
+        Command::Refresh(args) => Ok(refresh::run(args)),
         Command::Completion(args) => completion::run(&args),
         Command::Man(args) => man::run(args),
         Command::Rbac(args) => rbac::run(&args),

@@ -64,6 +64,8 @@ pub struct Exchanges {
     exchanges: BTreeMap<ExchangeKey, Exchange>,
     placed: BTreeMap<SecretRef, ExchangeKey>,
     lanes: BTreeMap<String, Lane>,
+    /// How many requests were begun.
+    begun: u64,
 }
 
 impl Exchanges {
@@ -165,12 +167,23 @@ impl Exchanges {
             if !self.lanes.entry(exchange.lane.clone()).or_default().enter(now) {
                 continue;
             }
-            exchange.refresh.begin();
+            self.begun += 1;
+            exchange.refresh.begin(self.begun, now);
             let (provider, document) = (exchange.provider, exchange.document.clone());
             asks.push(Ask { key, provider, at: at.clone(), document });
         }
         self.lanes.retain(|_, lane| !lane.is_idle(now));
         asks
+    }
+
+    /// How many requests were begun so far: those that come have greater numbers.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    /// Whether all that this source asks for was tried after the request number `since`; if not, it is due.
+    pub(super) fn demand(&mut self, at: &SecretRef, since: u64, now: Instant) -> bool {
+        self.of_mut(at).is_none_or(|exchange| exchange.refresh.demand(since, now))
     }
 
     /// Those that have been waited for long enough. Returns the sources that go on without.

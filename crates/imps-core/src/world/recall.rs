@@ -30,6 +30,8 @@ pub struct Record {
     pub account_names: BTreeSet<NamePattern>,
     /// Reason and message of its Ready condition.
     pub ready: Option<(String, String)>,
+    /// The demand that was met last, see [`super::GrantFact::demand`].
+    pub met: Option<String>,
 }
 
 /// How long a token counts, and for which version of its source Secret it was got. Times are seconds since 1970.

@@ -26,6 +26,9 @@ pub struct Room {
     /// What the status said last, whoever wrote it.
     told: Record,
     tenure: Tenure,
+    demand: Option<String>,
+    /// How many requests for tokens had begun when the demand was taken up.
+    demanded_after: Option<u64>,
     hold_fault: Option<Fault>,
     payload: Payload,
     recall: Recall,
@@ -115,6 +118,8 @@ impl Room {
             record: Record::default(),
             told: Record::default(),
             tenure: Tenure::default(),
+            demand: None,
+            demanded_after: None,
             hold_fault: None,
             payload: Payload::Waiting,
             recall: Recall::default(),
@@ -155,6 +160,9 @@ impl Room {
         }
         if fact.tenure.held {
             self.hold_fault = None;
+        }
+        if self.demand != fact.demand {
+            (self.demand, self.demanded_after) = (fact.demand, None);
         }
         self.tenure = fact.tenure;
         self.identity = fact.identity;
@@ -221,6 +229,20 @@ impl Room {
     /// Why it cannot be held.
     pub fn hold_fault(&self) -> Option<&Fault> {
         self.hold_fault.as_ref()
+    }
+
+    /// Whether its user demands what has not been done yet.
+    pub fn is_demanding(&self) -> bool {
+        self.demand.is_some() && self.demand != self.record.met
+    }
+
+    /// Takes the demand up, unless that was done. Returns how many requests had begun then.
+    pub(super) fn take_up_demand(&mut self, begun: u64) -> u64 {
+        *self.demanded_after.get_or_insert(begun)
+    }
+
+    pub(super) fn meet_demand(&mut self) {
+        self.record.met.clone_from(&self.demand);
     }
 
     pub(super) fn note_hold(&mut self, fault: Option<Fault>) -> bool {

@@ -99,6 +99,8 @@ pub struct Stage {
     pub accounts: BTreeMap<AccountRef, Account>,
     /// Which grants have our finalizer, and which are being deleted.
     pub tenures: BTreeMap<Uid, Tenure>,
+    /// What users demand of grants.
+    pub demands: BTreeMap<Uid, String>,
     /// ServiceAccounts that imps may not edit.
     pub locked: BTreeSet<AccountRef>,
     pub watched: BTreeSet<Stream>,
@@ -180,6 +182,7 @@ impl Default for Stage {
             secrets: BTreeMap::new(),
             accounts: BTreeMap::new(),
             tenures: BTreeMap::new(),
+            demands: BTreeMap::new(),
             locked: BTreeSet::new(),
             watched: BTreeSet::new(),
             history: Vec::new(),
@@ -290,6 +293,7 @@ impl Stage {
                     remarks: Vec::new(),
                     record: self.standings.get(uid).map_or_else(|| record.clone(), remembered),
                     tenure: self.tenures.get(uid).cloned().unwrap_or_default(),
+                    demand: self.demands.get(uid).cloned(),
                 }))
             })),
             Stream::Namespaces => {
@@ -733,6 +737,7 @@ pub fn remembered(standing: &Standing) -> Record {
         secret_names: standing.secret_names.clone(),
         account_names: standing.account_names.clone(),
         ready: Some((standing.ready.reason.as_str().to_owned(), standing.ready.message.clone())),
+        met: standing.met.clone(),
     }
 }
 

@@ -8,6 +8,7 @@ mod exchange;
 mod failure;
 mod identity;
 mod keyless;
+mod refresh;
 mod renewal;
 mod restart;
 mod rotation;

@@ -41,51 +41,51 @@ pub(super) struct Leadership {
 /// One ImagePullSecret.
 #[derive(Serialize, Clone, PartialEq, Eq, Debug)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Entry {
-    pub(super) name: String,
+pub(in crate::command) struct Entry {
+    pub(in crate::command) name: String,
     /// `True`, `False` or `Unknown`, as in the condition.
-    pub(super) ready: String,
-    pub(super) reason: String,
+    pub(in crate::command) ready: String,
+    pub(in crate::command) reason: String,
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) message: String,
-    pub(super) namespaces: Counts,
-    pub(super) sources: Vec<Source>,
-    pub(super) failures: Vec<Failure>,
+    pub(in crate::command) message: String,
+    pub(in crate::command) namespaces: Counts,
+    pub(in crate::command) sources: Vec<Source>,
+    pub(in crate::command) failures: Vec<Failure>,
 }
 
 #[derive(Serialize, Clone, PartialEq, Eq, Debug)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Counts {
-    pub(super) desired: i32,
-    pub(super) synced: i32,
-    pub(super) failed: i32,
-    pub(super) conflict: i32,
-    pub(super) left_out: i32,
+pub(in crate::command) struct Counts {
+    pub(in crate::command) desired: i32,
+    pub(in crate::command) synced: i32,
+    pub(in crate::command) failed: i32,
+    pub(in crate::command) conflict: i32,
+    pub(in crate::command) left_out: i32,
 }
 
 #[derive(Serialize, Clone, PartialEq, Eq, Debug)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Source {
-    pub(super) source: String,
+pub(in crate::command) struct Source {
+    pub(in crate::command) source: String,
     #[serde(rename = "type")]
-    pub(super) secret_type: String,
-    pub(super) state: String,
+    pub(in crate::command) secret_type: String,
+    pub(in crate::command) state: String,
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) reason: String,
+    pub(in crate::command) reason: String,
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) message: String,
+    pub(in crate::command) message: String,
     registries: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) expires_at: Option<Timestamp>,
+    pub(in crate::command) expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) next_refresh: Option<Timestamp>,
+    pub(in crate::command) next_refresh: Option<Timestamp>,
 }
 
 #[derive(Serialize, Clone, PartialEq, Eq, Debug)]
-pub(super) struct Failure {
-    pub(super) namespace: String,
-    pub(super) reason: String,
-    pub(super) message: String,
+pub(in crate::command) struct Failure {
+    pub(in crate::command) namespace: String,
+    pub(in crate::command) reason: String,
+    pub(in crate::command) message: String,
 }
 
 impl Page {
@@ -113,7 +113,8 @@ impl Page {
     }
 }
 
-fn entry(object: &Value) -> Entry {
+/// What its status says, as far as it can be shown.
+pub(in crate::command) fn entry(object: &Value) -> Entry {
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     match serde_json::from_value::<ImagePullSecret>(object.clone()) {
         Ok(grant) => {

@@ -276,6 +276,7 @@ fn grant() -> GrantFact {
         remarks: Vec::new(),
         record: Record::default(),
         tenure: Tenure::default(),
+        demand: None,
     }
 }
 
