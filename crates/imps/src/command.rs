@@ -21,14 +21,20 @@ mod migrate;
 mod plan;
 mod rbac;
 mod refresher;
+mod report;
 mod status;
+mod survey;
 mod suspend;
+mod tree;
 
 /// Why a command ended early, for people.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// The exit code of what could not be determined.
 const UNDETERMINED: u8 = 3;
+
+/// The exit code of a call that makes no sense, as clap has it.
+const USAGE: u8 = 2;
 
 /// Runs what was asked for.
 pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
@@ -40,6 +46,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Diagnose(args) => Ok(diagnose::run(*args)),
         Command::Explain(args) => Ok(explain::run(args)),
         Command::Status(args) => Ok(status::run(args)),
+        Command::Tree(args) => Ok(tree::run(&args)),
+        Command::Report(args) => Ok(report::run(&args)),
         Command::Findings(args) => findings::run(&args),
         Command::Doctor(args) => Ok(doctor::run(args)),
         Command::Suspend(args) => Ok(suspend::run(args, true)),

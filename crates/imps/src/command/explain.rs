@@ -9,19 +9,16 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Error;
-use super::UNDETERMINED;
 use super::cluster::at_cluster;
 use super::diagnose::testimony;
+use super::{UNDETERMINED, USAGE};
 use crate::args::{ExplainArgs, OutputFormat, Topic};
 use crate::runtime::output;
 
-mod report;
-mod screen;
+pub(super) mod report;
+pub(super) mod screen;
 
 use report::{ImageReport, PlaceReport, Sum};
-
-/// The exit code of a call that makes no sense, as clap has it.
-const USAGE: u8 = 2;
 
 /// As with a diagnosis, exit code 1 says that something was found, not that something went wrong.
 pub(super) fn run(args: ExplainArgs) -> ExitCode {

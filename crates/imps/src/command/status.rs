@@ -15,7 +15,7 @@ use super::cluster::at_cluster;
 use crate::args::{OutputFormat, StatusArgs};
 use crate::runtime::output;
 
-mod page;
+pub(super) mod page;
 mod screen;
 #[cfg(test)]
 mod tests;

@@ -41,13 +41,13 @@ pub(super) struct Leadership {
 /// One ImagePullSecret.
 #[derive(Serialize, Clone, PartialEq, Eq, Debug)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Entry {
-    pub(super) name: String,
+pub(in crate::command) struct Entry {
+    pub(in crate::command) name: String,
     /// `True`, `False` or `Unknown`, as in the condition.
-    pub(super) ready: String,
-    pub(super) reason: String,
+    pub(in crate::command) ready: String,
+    pub(in crate::command) reason: String,
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) message: String,
+    pub(in crate::command) message: String,
     pub(super) namespaces: Counts,
     pub(super) sources: Vec<Source>,
     pub(super) failures: Vec<Failure>,
@@ -113,7 +113,8 @@ impl Page {
     }
 }
 
-fn entry(object: &Value) -> Entry {
+/// One, by its status.
+pub(in crate::command) fn entry(object: &Value) -> Entry {
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     match serde_json::from_value::<ImagePullSecret>(object.clone()) {
         Ok(grant) => {
