@@ -1,19 +1,20 @@
-//! What a diagnosis is told: objects, as a cluster shows them or as manifests have them, become the cases of pods, or
-//! the place that a namespace is.
+//! What a diagnosis is told: objects, as a cluster shows them or as manifests have them, become the cases of pods, the
+//! place that a namespace is, or the settlements of a whole cluster.
 //!
 //! Both ways end in one [`Testimony`], so that nothing is found offline that would not be found on a cluster. What
 //! could not be looked at is part of it. Nothing here decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imps_core::diagnosis::{Case, Granted, Place, Sight};
+use imps_api::keys;
+use imps_core::diagnosis::{Case, Granted, Place, Settlement, Sight};
 use imps_core::name::SecretRef;
 use serde_json::{Value, json};
 
 mod look;
 mod lowering;
 
-pub use look::{look, look_around};
+pub use look::{look, look_across, look_around};
 
 /// What a diagnosis is to be about.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,6 +46,8 @@ pub enum Asked {
 pub struct Testimony {
     /// The objects by their kinds, Secrets with their values.
     objects: BTreeMap<String, Vec<Value>>,
+    /// Which of a kind are in a namespace, by their numbers among them.
+    here: BTreeMap<String, BTreeMap<String, Vec<usize>>>,
     /// Secrets that were looked for and are not there.
     absent: BTreeSet<SecretRef>,
     /// What could not be looked at.
@@ -84,7 +87,7 @@ impl Testimony {
         let mut testimony = Self { offline: true, ..Self::default() };
         objects.into_iter().for_each(|object| testimony.add(object));
         for kind in SUPPORTING.into_iter().filter(|kind| testimony.of(kind).is_empty()).collect::<Vec<_>>() {
-            let why = format!("no {kind} is among the manifests");
+            let why = none_among_manifests(kind);
             testimony.gaps.push(Gap { kind, namespace: None, name: None, why });
         }
         testimony
@@ -113,10 +116,11 @@ impl Testimony {
             }
         };
         // What ImagePullSecrets mean for a namespace is the same for all of its pods.
+        let readings = lowering::readings(self);
         let mut grants: BTreeMap<&str, Sight<Vec<Granted>>> = BTreeMap::new();
         for (pod, _) in &pods {
             let here = lowering::namespace(pod);
-            grants.entry(here).or_insert_with(|| lowering::grants(self, here));
+            grants.entry(here).or_insert_with(|| lowering::grants_in(self, &readings, here));
         }
         let case = |(pod, subject): &(Value, String)| {
             lowering::case(self, pod, subject, grants[lowering::namespace(pod)].clone())
@@ -126,7 +130,7 @@ impl Testimony {
 
     /// What is known about a namespace.
     pub fn place(&self, namespace: &str) -> Result<Place, Missing> {
-        let place = lowering::place(self, namespace);
+        let place = lowering::place(self, &lowering::readings(self), namespace);
         let there = !matches!(place.space, Sight::Absent);
         there.then_some(place).ok_or_else(|| Missing {
             kind: "namespace".to_owned(),
@@ -135,19 +139,70 @@ impl Testimony {
         })
     }
 
+    /// What the `ImagePullSecret`s ask for.
+    pub fn granted(&self) -> Sight<Vec<Granted>> {
+        lowering::grants_in(self, &lowering::readings(self), "")
+    }
+
+    /// The `ImagePullSecret`s as they are written, with their statuses.
+    pub fn grants(&self) -> &[Value] {
+        self.of(keys::KIND)
+    }
+
+    /// The namespaces with all that is known about them, one after the other, as they may be many: the one that is
+    /// meant, or all. Where they could not be listed, those that anything else was seen of.
+    pub fn settlements(&self, namespace: Option<&str>) -> impl Iterator<Item = Settlement> {
+        let mut names: BTreeSet<String> =
+            self.of("Namespace").iter().map(|object| lowering::name(object).to_owned()).collect();
+        if self.unseen::<()>("Namespace", "", "") != Sight::Absent {
+            names.extend(["Pod", "ServiceAccount", "Secret"].iter().flat_map(|kind| self.inhabited(kind)));
+            names.extend(self.grants().iter().flat_map(lowering::reported_namespaces));
+        }
+        if let Some(namespace) = namespace {
+            names = BTreeSet::from([namespace.to_owned()]);
+        }
+        let readings = lowering::readings(self);
+        names.into_iter().map(move |name| lowering::settlement(self, &readings, &name))
+    }
+
+    /// What could not be looked at, in words that may be shown.
+    pub fn gaps(&self) -> Vec<String> {
+        let pods = self.offline && self.of("Pod").is_empty();
+        let pods = pods.then(|| none_among_manifests("Pod"));
+        self.gaps.iter().map(|gap| gap.why.clone()).chain(pods).collect()
+    }
+
+    /// How many objects of a kind were seen.
+    pub fn count(&self, kind: &str) -> usize {
+        self.of(kind).len()
+    }
+
+    fn inhabited(&self, kind: &str) -> impl Iterator<Item = String> {
+        self.here.get(kind).into_iter().flat_map(|places| places.keys().cloned())
+    }
+
     fn add(&mut self, object: Value) {
         let kind = object["kind"].as_str().unwrap_or_default().to_owned();
-        self.objects.entry(kind).or_default().push(object);
+        let place = lowering::namespace(&object).to_owned();
+        let objects = self.objects.entry(kind.clone()).or_default();
+        self.here.entry(kind).or_default().entry(place).or_default().push(objects.len());
+        objects.push(object);
     }
 
     fn of(&self, kind: &str) -> &[Value] {
         self.objects.get(kind).map_or(&[], Vec::as_slice)
     }
 
+    /// Those of a kind in a namespace.
+    fn within(&self, kind: &str, namespace: &str) -> impl Iterator<Item = &Value> {
+        let numbers = self.here.get(kind).and_then(|places| places.get(namespace));
+        let objects = self.of(kind);
+        numbers.into_iter().flatten().map(|number| &objects[*number])
+    }
+
     fn find(&self, kind: &str, namespace: &str, name: &str) -> Option<&Value> {
-        self.of(kind).iter().find(|object| {
-            lowering::namespace(object) == namespace && object.pointer("/metadata/name") == Some(&json!(name))
-        })
+        self.within(kind, namespace)
+            .find(|object| object.pointer("/metadata/name").and_then(Value::as_str) == Some(name))
     }
 
     /// The pods that a workload selects, or the one that it would make.
@@ -200,6 +255,10 @@ impl Testimony {
             .find(|gap| gap.kind == kind && fits(&gap.namespace, namespace) && fits(&gap.name, name));
         gap.map_or(Sight::Absent, |gap| Sight::Unseen(gap.why.clone()))
     }
+}
+
+fn none_among_manifests(kind: &str) -> String {
+    format!("no {kind} is among the manifests")
 }
 
 fn missing(kind: &str, namespace: &str, name: &str) -> Missing {

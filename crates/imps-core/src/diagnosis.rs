@@ -8,7 +8,7 @@
 //! the name of a user.
 //!
 //! Out of the same facts come what a kubelet would try for an image ([`prospect()`]), and what each `ImagePullSecret`
-//! means for a namespace ([`shares`]).
+//! means for a namespace ([`shares`]), and of all namespaces together a [`survey()`].
 
 mod case;
 mod code;
@@ -24,6 +24,7 @@ mod pull_error;
 mod references;
 mod secrets;
 mod share;
+mod survey;
 mod symptoms;
 mod verdict;
 
@@ -33,11 +34,12 @@ pub use self::{
     },
     code::{Code, Severity},
     entries::span,
-    excerpt::{excerpt, shown_image},
+    excerpt::{excerpt, is_obeyed, shown_image},
     finding::{Diagnosis, Finding, Verdict},
     prospect::{Answer, Passed, Prospect, Trial, prospect},
     pull_error::{PullError, classify, is_pull_reason},
     share::{Place, Share, Stance, shares},
+    survey::{Cause, Coverage, Patient, Reach, Settlement, Spot, Survey, Tally, Waiting, nameless, survey},
 };
 
 /// Examines a pod. `now` is the time, in seconds since the epoch.

@@ -138,6 +138,37 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  imps status\n  imps status corp --watch\n  \
         imps status -o json | jq '.imagePullSecrets[] | select(.ready != \"True\")'")]
     Status(StatusArgs),
+    /// Show how far an ImagePullSecret reaches: its sources, namespaces, Secrets, ServiceAccounts and pods
+    ///
+    /// As a tree: the sources with their registries and when their tokens end; the namespaces that have, lack or lose
+    /// the Secret or have somebody else's in its place, each with the rule that selects it; the ServiceAccounts that
+    /// name the Secret; and how many pods do, with those that wait for an image and why. What is wrong comes first.
+    ///
+    /// It reads the cluster, in a number of requests that does not grow with the number of namespaces, or manifests
+    /// with -f, changes nothing, and says what it may not read instead of giving up. No credential and no user name is
+    /// ever printed. Exit code 0: all is there; 1: a Secret is missing or in conflict, a token has ended, or a pod
+    /// waits for an image; 2: not a call that makes sense; 3: could not be determined.
+    #[command(
+        after_help = "Examples:\n  imps tree corp\n  imps tree corp -n shop\n  imps tree corp --all --ascii\n  \
+        imps tree corp -o json | jq '.namespaces[] | select(.state != \"has\")'\n  \
+        kubectl get ns,pods,events,secrets,sa,imps -A -o yaml | imps tree corp -f -"
+    )]
+    Tree(TreeArgs),
+    /// Write a page about all of it: for a ticket, for a review, or for whoever has no access
+    ///
+    /// One file of HTML or Markdown that needs nothing else: pods that wait for an image by their causes, with what to
+    /// do; Secrets that are missing or in conflict; each ImagePullSecret with its conditions, its sources and when
+    /// their tokens end, and the namespaces that it covers by which rule; and what could not be checked.
+    ///
+    /// It reads the cluster with your rights and in a bounded number of requests, or manifests with -f, and changes
+    /// nothing. No credential and no user name is in it, but names of namespaces, pods, images and registries are. What
+    /// there is too much of is counted instead. Exit code 0: nothing found; 1: a finding at or above --fail-level; 2:
+    /// not a call that makes sense; 3: could not be determined, or not be written.
+    #[command(after_help = "Examples:\n  imps report -o html > report.html\n  \
+        imps report -o html --to report.html --title 'Cluster staging' --fail-level never\n  \
+        imps report -o md -n shop\n  \
+        kubectl get ns,pods,events,secrets,sa,imps -A -o yaml | imps report -o md -f -")]
+    Report(ReportArgs),
     /// List what `imps diagnose` can find
     Findings(FindingsArgs),
     /// Say whether imps can work on this cluster, and what keeps it from that
@@ -703,6 +734,76 @@ pub(crate) struct StatusArgs {
     pub(crate) lease_name: String,
     #[command(flatten)]
     pub(crate) access: AccessArgs,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct TreeArgs {
+    /// The ImagePullSecret
+    #[arg(value_name = "NAME", value_parser = grant_name)]
+    pub(crate) name: String,
+    /// Only this namespace
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace_name)]
+    pub(crate) namespace: Option<NamespaceName>,
+    /// A manifest, a folder of manifests, or - for standard input, instead of the cluster; can be given more than once
+    ///
+    /// Namespaces, ImagePullSecrets, Secrets, ServiceAccounts, Pods and Events are looked at.
+    #[arg(short, long = "filename", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Judge ends of tokens as of this time instead of now, for manifests of an earlier day
+    #[arg(long, value_name = "TIME", requires = "filename")]
+    pub(crate) at: Option<jiff::Timestamp>,
+    /// How many namespaces are shown, and pods that wait in each
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// Show all of them
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) all: bool,
+    /// Draw with characters that every terminal has
+    #[arg(long)]
+    pub(crate) ascii: bool,
+    /// For people, or all of it for machines
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: OutputFormat,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct ReportArgs {
+    /// What to write
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: PageFormat,
+    /// Where to: a file, or - for standard output
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub(crate) to: PathBuf,
+    /// What it is about, in your words: which cluster this is, for instance
+    #[arg(long, value_name = "TEXT", default_value = "Pull secrets")]
+    pub(crate) title: String,
+    /// Only this namespace
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace_name)]
+    pub(crate) namespace: Option<NamespaceName>,
+    /// A manifest, a folder of manifests, or - for standard input, instead of the cluster; can be given more than once
+    ///
+    /// Namespaces, ImagePullSecrets, Secrets, ServiceAccounts, Pods and Events are looked at.
+    #[arg(short, long = "filename", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Judge ends of tokens as of this time instead of now, for manifests of an earlier day
+    #[arg(long, value_name = "TIME", requires = "filename")]
+    pub(crate) at: Option<jiff::Timestamp>,
+    /// Exit code 1 from which severity on
+    #[arg(long, value_name = "SEVERITY", default_value = "error")]
+    pub(crate) fail_level: FailLevel,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PageFormat {
+    /// A page for browsers and paper, without scripts and without anything from elsewhere
+    Html,
+    /// Markdown, for tickets
+    #[value(name = "md", alias = "markdown")]
+    Markdown,
 }
 
 /// What a diagnosis is about.

@@ -22,8 +22,11 @@ mod plan;
 mod rbac;
 mod refresh;
 mod refresher;
+mod report;
 mod status;
+mod survey;
 mod suspend;
+mod tree;
 
 /// Why a command ended early, for people.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -44,6 +47,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Diagnose(args) => Ok(diagnose::run(*args)),
         Command::Explain(args) => Ok(explain::run(args)),
         Command::Status(args) => Ok(status::run(args)),
+        Command::Tree(args) => Ok(tree::run(&args)),
+        Command::Report(args) => Ok(report::run(&args)),
         Command::Findings(args) => findings::run(&args),
         Command::Doctor(args) => Ok(doctor::run(args)),
         Command::Suspend(args) => Ok(suspend::run(args, true)),

@@ -13,8 +13,10 @@ use super::lowering::{self, EVENT_REASONS};
 use super::{Asked, Gap, Testimony};
 use crate::snapshot::{Kind, Unseen, Which, get, list, walk};
 
+mod panorama;
 mod surroundings;
 
+pub use panorama::look_across;
 pub use surroundings::look_around;
 
 /// Up to so many objects are asked for one by one; beyond that a list is cheaper. The sum of all such requests, over
@@ -63,23 +65,34 @@ impl Needs {
         let mut needs = Self::default();
         let objects = testimony.objects.values().flatten();
         let templates = objects.filter_map(|object| Some(lowering::template(object)?.0));
-        let pods: Vec<Value> = testimony.of("Pod").iter().cloned().chain(templates).collect();
-        for pod in &pods {
-            let place = lowering::namespace(pod).to_owned();
-            let account =
-                pod.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or("default");
-            needs.add(&place, account);
-            // A template has no name, and nothing has happened to it.
-            let name = Some(lowering::name(pod).to_owned()).filter(|name| !name.is_empty());
-            needs.places.entry(place.clone()).or_default().extend(name);
-            for name in lowering::pull_secrets(pod.pointer("/spec/imagePullSecrets")) {
-                needs.named.insert(SecretRef::new(place.as_str(), name));
-            }
-        }
+        needs.pods(testimony.of("Pod").iter().cloned().chain(templates));
         if let Asked::Image { namespace, account, .. } = asked {
             needs.add(namespace, account);
         }
         needs
+    }
+
+    /// Those of pods that wait for an image alone.
+    fn of_waiting(testimony: &Testimony) -> Self {
+        let mut needs = Self::default();
+        needs.pods(testimony.of("Pod").iter().filter(|pod| lowering::waits_for_an_image(pod)).cloned());
+        needs
+    }
+
+    fn pods(&mut self, pods: impl Iterator<Item = Value>) {
+        for pod in pods {
+            let pod = &pod;
+            let place = lowering::namespace(pod).to_owned();
+            let account =
+                pod.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or("default");
+            self.add(&place, account);
+            // A template has no name, and nothing has happened to it.
+            let name = Some(lowering::name(pod).to_owned()).filter(|name| !name.is_empty());
+            self.places.entry(place.clone()).or_default().extend(name);
+            for name in lowering::pull_secrets(pod.pointer("/spec/imagePullSecrets")) {
+                self.named.insert(SecretRef::new(place.as_str(), name));
+            }
+        }
     }
 
     fn add(&mut self, place: &str, account: &str) {
@@ -235,6 +248,7 @@ impl Witness<'_> {
     async fn secrets(&mut self, needs: &Needs, named: &BTreeSet<SecretRef>) {
         (self.progress)("secrets");
         let one_place = needs.only_place().is_some();
+        let known = self.secrets_seen();
         let mut whole = true;
         for format in [Format::DockerConfigJson, Format::DockerCfg] {
             let fields = format!("type={}", format.secret_type());
@@ -242,16 +256,13 @@ impl Witness<'_> {
             let keep = |secret: &Value| {
                 let at = SecretRef::new(lowering::namespace(secret), lowering::name(secret));
                 let needed = named.contains(&at) || targets.contains(at.name.as_str());
-                needs.places.contains_key(at.namespace.as_str()) && (one_place || needed)
+                !known.contains(&at)
+                    && needs.places.contains_key(at.namespace.as_str())
+                    && (one_place || needed)
             };
             whole &= self.everywhere("Secret", Kind::SECRET, needs, Some(&fields), &keep).await;
         }
-        let found: BTreeSet<SecretRef> = self
-            .testimony
-            .of("Secret")
-            .iter()
-            .map(|secret| SecretRef::new(lowering::namespace(secret), lowering::name(secret)))
-            .collect();
+        let found = self.secrets_seen();
         let rest: Vec<&SecretRef> = named.iter().filter(|at| !found.contains(at)).collect();
         if rest.len() <= SINGLE_GETS_MAX {
             for at in &rest {
@@ -273,6 +284,11 @@ impl Witness<'_> {
             let known = |at: &SecretRef| found.contains(at) || named.contains(at);
             self.testimony.absent.extend(at.filter(|at| !known(at)).collect::<Vec<_>>());
         }
+    }
+
+    fn secrets_seen(&self) -> BTreeSet<SecretRef> {
+        let secrets = self.testimony.of("Secret").iter();
+        secrets.map(|secret| SecretRef::new(lowering::namespace(secret), lowering::name(secret))).collect()
     }
 
     /// Of Secrets that nothing was learned about it is said that they were too many.
@@ -418,6 +434,11 @@ fn lean_secret(mut secret: Value) -> Value {
         metadata.remove("managedFields");
         metadata.remove("annotations");
     }
+    with_pull_secret_alone(secret)
+}
+
+/// Without any value but that of a docker config.
+fn with_pull_secret_alone(mut secret: Value) -> Value {
     let format = secret["type"].as_str().and_then(Format::from_secret_type);
     for (key, value) in secret["data"].as_object_mut().into_iter().flatten() {
         if format.is_none_or(|format| key != format.data_key()) {

@@ -6,17 +6,17 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use imps_api::{ImagePullSecret, keys, lower};
 use imps_core::diagnosis::{
-    Account, Case, Container, ContainerKind, Granted, Place, Pod, PullSecret, Sight, SourceWord, Space,
-    State, is_pull_reason,
+    Account, Case, Container, ContainerKind, Granted, Place, Pod, PullSecret, Settlement, Sight, SourceWord,
+    Space, State, is_pull_reason,
 };
 use imps_core::dockerconfig::{self, Format};
 use imps_core::holding::{Holding, Sighting};
-use imps_core::name::{SecretName, SecretRef, Uid, is_dns_subdomain};
+use imps_core::name::{SecretName, SecretRef, Uid, is_dns_label, is_dns_subdomain};
 use imps_core::selector::{Selector, Tags};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::Testimony;
+use super::{Testimony, none_among_manifests};
 use crate::view::TargetView;
 
 /// Lists of containers in a spec, and of what the status says about them.
@@ -47,7 +47,7 @@ pub(super) fn case(
     let targets = grants.seen().into_iter().flatten().filter_map(|granted| granted.grant.as_ref().ok());
     let targets: Vec<SecretName> = targets.map(|grant| grant.template.name.clone()).collect();
     let mut secrets: BTreeMap<SecretName, Sight<PullSecret>> = BTreeMap::new();
-    for object in testimony.of("Secret").iter().filter(|object| namespace(object) == here) {
+    for object in testimony.within("Secret", &here) {
         secrets.insert(name(object).into(), Sight::Seen(pull_secret(object)));
     }
     for name in
@@ -57,12 +57,15 @@ pub(super) fn case(
             secrets.insert(name.clone(), testimony.unseen("Secret", &here, name.as_str()));
         }
     }
-    let wanted: BTreeSet<&SecretName> =
-        secrets.iter().filter(|(_, sight)| sight.seen().is_none()).map(|(name, _)| name).collect();
-    let elsewhere = testimony.of("Secret").iter().filter(|object| namespace(object) != here);
-    let elsewhere: Vec<SecretRef> = elsewhere
+    let wanted: BTreeSet<&str> =
+        secrets.iter().filter(|(_, sight)| sight.seen().is_none()).map(|(name, _)| name.as_str()).collect();
+    let all = if wanted.is_empty() { &[] } else { testimony.of("Secret") };
+    let elsewhere: Vec<SecretRef> = all
+        .iter()
+        .filter(|object| wanted.contains(name(object)) && namespace(object) != here)
+        // A copy that an ImagePullSecret made for another namespace was not put there by mistake.
+        .filter(|object| owners(object).is_empty())
         .map(|object| SecretRef::new(namespace(object), name(object)))
-        .filter(|at| wanted.contains(&at.name))
         .collect();
     let space = space(testimony, &here);
     let events = events(testimony, object);
@@ -71,13 +74,12 @@ pub(super) fn case(
 }
 
 /// What is known about a namespace.
-pub(super) fn place(testimony: &Testimony, here: &str) -> Place {
-    let grants = grants(testimony, here);
-    let written: BTreeSet<String> = testimony.of(keys::KIND).iter().flat_map(written_names).collect();
-    let holdings = written.into_iter().map(|name| {
-        let sight = match testimony.find("Secret", here, &name) {
+pub(super) fn place(testimony: &Testimony, readings: &Readings, here: &str) -> Place {
+    let grants = grants_in(testimony, readings, here);
+    let holdings = readings.written.iter().map(|name| {
+        let sight = match testimony.find("Secret", here, name) {
             Some(object) => holding(object),
-            None => testimony.unseen("Secret", here, &name),
+            None => testimony.unseen("Secret", here, name),
         };
         (SecretName::from(name.as_str()), sight)
     });
@@ -88,6 +90,40 @@ pub(super) fn place(testimony: &Testimony, here: &str) -> Place {
         holdings: holdings.collect(),
         grants,
     }
+}
+
+/// A namespace with those who use pull secrets in it.
+pub(super) fn settlement(testimony: &Testimony, readings: &Readings, here: &str) -> Settlement {
+    let named = |account: &Value| pull_secrets(account.get("imagePullSecrets"));
+    let accounts = match testimony.unseen::<()>("ServiceAccount", here, "") {
+        Sight::Unseen(why) => Sight::Unseen(why),
+        Sight::Seen(()) | Sight::Absent => {
+            let accounts = testimony.within("ServiceAccount", here);
+            Sight::Seen(accounts.map(|account| (name(account).into(), named(account))).collect())
+        }
+    };
+    let place = place(testimony, readings, here);
+    // Manifests without any pod tell nothing of pods, as the place knows.
+    let pods = place.pods.as_ref().map(|_| {
+        let living = testimony.within("Pod", here).filter(|pod| !has_ended(pod));
+        living.map(|pod| (format!("pod/{}", name(pod)), references(testimony, here, pod))).collect()
+    });
+    Settlement { place, accounts, pods }
+}
+
+/// The pull secrets that a pod names, or would be given.
+fn references(testimony: &Testimony, here: &str, object: &Value) -> Vec<SecretName> {
+    let own = pull_secrets(object.pointer("/spec/imagePullSecrets"));
+    if is_admitted(object) || !own.is_empty() {
+        return own;
+    }
+    let name = object.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or("default");
+    account(testimony, here, name).seen().map_or_else(Vec::new, |account| account.pull_secrets.clone())
+}
+
+fn has_ended(pod: &Value) -> bool {
+    let phase = pod.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default();
+    matches!(phase, "Succeeded" | "Failed")
 }
 
 fn space(testimony: &Testimony, here: &str) -> Sight<Space> {
@@ -103,14 +139,13 @@ fn space(testimony: &Testimony, here: &str) -> Sight<Space> {
 
 /// Labels and annotations of the pods in a namespace.
 fn pods(testimony: &Testimony, here: &str) -> Sight<Vec<(Tags, Tags)>> {
-    let seen = testimony.of("Pod");
     if let Sight::Unseen(why) = testimony.unseen::<()>("Pod", here, "") {
         return Sight::Unseen(why);
     }
-    if testimony.offline && seen.is_empty() {
-        return Sight::Unseen("no Pod is among the manifests".to_owned());
+    if testimony.offline && testimony.of("Pod").is_empty() {
+        return Sight::Unseen(none_among_manifests("Pod"));
     }
-    let living = seen.iter().filter(|pod| namespace(pod) == here && !is_deleted(pod));
+    let living = testimony.within("Pod", here).filter(|pod| !is_deleted(pod));
     Sight::Seen(living.map(|pod| (tags(pod, "labels"), tags(pod, "annotations"))).collect())
 }
 
@@ -329,23 +364,48 @@ fn moment(event: &Value) -> &str {
     times.iter().find_map(|pointer| event.pointer(pointer).and_then(Value::as_str)).unwrap_or_default()
 }
 
-/// What the `ImagePullSecret`s mean for a namespace.
-pub(super) fn grants(testimony: &Testimony, here: &str) -> Sight<Vec<Granted>> {
+/// The `ImagePullSecret`s, read once however many namespaces there are.
+pub(super) struct Readings {
+    grants: Vec<Reading>,
+    /// The names of Secrets that they write, or may have written.
+    written: BTreeSet<String>,
+}
+
+/// One of them, and what its status says of single namespaces.
+struct Reading {
+    granted: Granted,
+    failures: BTreeMap<String, (String, String)>,
+    managed: BTreeSet<String>,
+}
+
+/// Reads them.
+pub(super) fn readings(testimony: &Testimony) -> Readings {
     let is_ours = |object: &&Value| {
         object["apiVersion"].as_str().is_some_and(|version| version.starts_with(&format!("{}/", keys::GROUP)))
     };
-    let found: Vec<Granted> = testimony
-        .of(keys::KIND)
-        .iter()
-        .filter(is_ours)
-        .map(|object| granted(testimony, object, here))
-        .collect();
-    if found.is_empty() { testimony.unseen(keys::KIND, "", "") } else { Sight::Seen(found) }
+    let objects = testimony.of(keys::KIND).iter();
+    Readings {
+        grants: objects.clone().filter(is_ours).map(|object| reading(testimony, object)).collect(),
+        written: objects.flat_map(written_names).collect(),
+    }
 }
 
-fn granted(testimony: &Testimony, object: &Value, here: &str) -> Granted {
+/// What they mean for a namespace.
+pub(super) fn grants_in(testimony: &Testimony, readings: &Readings, here: &str) -> Sight<Vec<Granted>> {
+    if readings.grants.is_empty() {
+        return testimony.unseen(keys::KIND, "", "");
+    }
+    let granted = |reading: &Reading| Granted {
+        failure: reading.failures.get(here).cloned(),
+        managed: reading.managed.contains(here),
+        ..reading.granted.clone()
+    };
+    Sight::Seen(readings.grants.iter().map(granted).collect())
+}
+
+fn reading(testimony: &Testimony, object: &Value) -> Reading {
     let Ok(read) = serde_json::from_value::<ImagePullSecret>(object.clone()) else {
-        return Granted {
+        let granted = Granted {
             name: name(object).into(),
             grant: Err("it does not fit the schema".to_owned()),
             sources: Vec::new(),
@@ -355,6 +415,7 @@ fn granted(testimony: &Testimony, object: &Value, here: &str) -> Granted {
             managed: false,
             leaving: is_deleted(object),
         };
+        return Reading { granted, failures: BTreeMap::new(), managed: BTreeSet::new() };
     };
     let status = read.status.clone().unwrap_or_default();
     let fact = lower::lower(&read);
@@ -371,18 +432,32 @@ fn granted(testimony: &Testimony, object: &Value, here: &str) -> Granted {
     if sources.is_empty() {
         sources = grant.iter().flat_map(|grant| &grant.sources).map(|at| source(testimony, at)).collect();
     }
-    let failure = status.failures.iter().find(|failure| failure.namespace == here);
-    Granted {
-        name: fact.identity.name,
-        grant,
-        sources,
-        failure: failure.map(|failure| (failure.reason.clone(), failure.message.clone())),
-        // The API server gives every one a status, and -1 in it until somebody has reported.
-        reported: read.status.is_some_and(|status| status.observed_generation != Some(-1)),
-        former: status.secret_names.iter().map(SecretName::new).collect(),
-        managed: status.managed_namespaces.iter().any(|name| name == here),
-        leaving: fact.tenure.deleting,
+    // Of several failures in a namespace the first one is told.
+    let failures = status.failures.into_iter().rev();
+    Reading {
+        granted: Granted {
+            name: fact.identity.name,
+            grant,
+            sources,
+            failure: None,
+            // The API server gives every one a status, and -1 in it until somebody has reported.
+            reported: read.status.is_some_and(|status| status.observed_generation != Some(-1)),
+            former: status.secret_names.iter().map(SecretName::new).collect(),
+            managed: false,
+            leaving: fact.tenure.deleting,
+        },
+        failures: failures.map(|one| (one.namespace, (one.reason, one.message))).collect(),
+        managed: status.managed_namespaces.into_iter().collect(),
     }
+}
+
+/// The namespaces that the status of an `ImagePullSecret` tells of.
+pub(super) fn reported_namespaces(grant: &Value) -> Vec<String> {
+    let texts = |pointer: &str| grant.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+    let managed = texts("/status/managedNamespaces").filter_map(Value::as_str);
+    let failing = texts("/status/failures").filter_map(|failure| failure["namespace"].as_str());
+    // A long list ends with words.
+    managed.chain(failing).filter(|name| is_dns_label(name)).map(str::to_owned).collect()
 }
 
 /// A source that no status tells of yet: what its Secret has, if that was read.

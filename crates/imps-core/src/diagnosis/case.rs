@@ -184,6 +184,24 @@ impl<T> Sight<T> {
             Sight::Absent | Sight::Unseen(_) => None,
         }
     }
+
+    /// As it is, of a reference to what is there.
+    pub fn as_ref(&self) -> Sight<&T> {
+        match self {
+            Sight::Seen(thing) => Sight::Seen(thing),
+            Sight::Absent => Sight::Absent,
+            Sight::Unseen(why) => Sight::Unseen(why.clone()),
+        }
+    }
+
+    /// Something made of what is there.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Sight<U> {
+        match self {
+            Sight::Seen(thing) => Sight::Seen(make(thing)),
+            Sight::Absent => Sight::Absent,
+            Sight::Unseen(why) => Sight::Unseen(why),
+        }
+    }
 }
 
 impl Case {

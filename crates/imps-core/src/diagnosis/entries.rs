@@ -18,7 +18,7 @@ use crate::registry::safe_label;
 pub(super) const NAMED_MAX: usize = 5;
 
 /// How many seconds before its end a credential is worth a warning: a pull of a large image takes minutes.
-const SOON_SECONDS: i64 = 900;
+pub(super) const SOON_SECONDS: i64 = 900;
 
 /// The fourth and the fifth rung, for one image.
 pub(super) fn examine(case: &Case, container: &Container, now: i64) -> Vec<Finding> {

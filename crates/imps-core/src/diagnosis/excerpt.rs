@@ -20,7 +20,7 @@ const HIDDEN: &str = "(hidden)";
 
 /// The message without names of users, queries of links, and what looks like a token; its middle is cut if it is long.
 pub fn excerpt(message: &str) -> String {
-    let plain: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let plain: String = message.chars().map(|c| if is_obeyed(c) { ' ' } else { c }).collect();
     let mut words: Vec<String> = Vec::new();
     let mut hide_next = false;
     for word in plain.split_whitespace() {
@@ -38,7 +38,15 @@ pub fn shown_image(image: &str) -> String {
     if before_path.contains('@') && !before_path.contains("@sha256:") {
         return HIDDEN.to_owned();
     }
-    shorten(&image.chars().filter(|c| !c.is_control()).collect::<String>())
+    shorten(&image.chars().filter(|c| !is_obeyed(*c)).collect::<String>())
+}
+
+/// Whether a character says how others are to be shown and is none itself: controls, marks that turn the direction of
+/// a text, separators of lines, and what has no width, by which a text looks like another.
+pub fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn shown_word(word: &str) -> String {
@@ -142,6 +150,9 @@ mod tests {
     fn a_terminal_is_told_nothing() {
         assert_eq!(excerpt("a\u{1b}[31mred\nb"), "a [31mred b");
         assert_eq!(shown_image("reg.io/\u{1b}[2Jx"), "reg.io/[2Jx");
+        // A text that reads backwards, and a name that only looks like another.
+        assert_eq!(excerpt("a\u{202e}gnp.exe\u{2066}"), "a gnp.exe");
+        assert_eq!(shown_image("reg.io/a\u{200b}b\u{feff}"), "reg.io/ab");
     }
 
     #[test]
@@ -165,7 +176,7 @@ mod tests {
         #[test]
         fn nothing_in_a_message_makes_it_stumble(message in "\\PC{0,60}") {
             let shown = excerpt(&message);
-            prop_assert!(!shown.chars().any(char::is_control));
+            prop_assert!(!shown.chars().any(is_obeyed));
             let _ = shown_image(&message);
         }
     }

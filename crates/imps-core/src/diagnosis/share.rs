@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::case::{Granted, Sight, SourceWord, Space};
+use super::code::Severity;
 use super::excerpt::excerpt;
 use super::ownership::{resume, why_unselected};
 use crate::grant::{Grant, PodTerm, Verdict};
@@ -52,6 +53,17 @@ impl Stance {
             Stance::Loses => "loses",
             Stance::LeftOut => "left out",
             Stance::Unknown => "unknown",
+        }
+    }
+
+    /// How bad it is.
+    pub fn severity(self) -> Severity {
+        match self {
+            Stance::Has => Severity::Ok,
+            Stance::Lacks | Stance::Conflict => Severity::Error,
+            Stance::Loses => Severity::Warning,
+            Stance::LeftOut => Severity::Info,
+            Stance::Unknown => Severity::Unknown,
         }
     }
 }

@@ -119,7 +119,8 @@ fn print(format: ReportFormat, report: &impl Serialize, screen: impl Fn() -> Str
     Ok(output::print(&text)?)
 }
 
-fn exit(level: FailLevel, worst: Severity, open: bool) -> ExitCode {
+/// The exit code of what was found.
+pub(super) fn exit(level: FailLevel, worst: Severity, open: bool) -> ExitCode {
     let failed = match level {
         FailLevel::Error => worst >= Severity::Error,
         FailLevel::Warning => worst >= Severity::Warning,

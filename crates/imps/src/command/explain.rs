@@ -14,8 +14,8 @@ use super::{Error, UNDETERMINED, USAGE};
 use crate::args::{ExplainArgs, OutputFormat, Topic};
 use crate::runtime::output;
 
-mod report;
-mod screen;
+pub(super) mod report;
+pub(super) mod screen;
 
 use report::{ImageReport, PlaceReport, Sum};
 

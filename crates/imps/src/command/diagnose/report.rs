@@ -2,7 +2,7 @@
 
 use imps_api::keys;
 use imps_core::diagnosis::{
-    Case, Code, Container, Diagnosis, Finding, PullError, Severity, State, excerpt, shown_image,
+    Case, Code, Container, Diagnosis, Finding, PullError, Severity, State, excerpt, is_obeyed, shown_image,
 };
 use serde::Serialize;
 
@@ -177,5 +177,5 @@ pub(in crate::command) fn finding(finding: &Finding) -> FindingReport {
 
 /// Manifests may have anything for a name, and terminals obey control characters.
 pub(in crate::command) fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    text.chars().filter(|c| !is_obeyed(*c)).collect()
 }

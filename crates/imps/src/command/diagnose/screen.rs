@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use imps_core::diagnosis::Severity;
+use imps_core::diagnosis::{Severity, nameless};
 
 use super::report::{EventReport, FindingReport, PodReport, Report};
 
@@ -93,8 +93,7 @@ fn conclusion(pod: &PodReport, indent: &str) -> String {
 fn by_cause(pods: &[PodReport], colour: bool) -> String {
     let mut causes: BTreeMap<(Option<&str>, String), Vec<&PodReport>> = BTreeMap::new();
     for pod in pods {
-        // Who it is about is no part of a cause.
-        let text = pod.verdict.text.replace(&pod.subject, "").replace(&pod.namespace, "");
+        let text = nameless(&pod.verdict.text, &pod.subject, &pod.namespace);
         causes.entry((pod.verdict.code.as_deref(), text)).or_default().push(pod);
     }
     let mut text = format!("{} pods, {}\n", pods.len(), counted(causes.len(), "cause"));

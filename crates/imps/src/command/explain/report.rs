@@ -57,15 +57,15 @@ pub(super) struct ShareReport {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct SourceReport {
-    pub(super) source: String,
-    pub(super) registries: Vec<String>,
+pub(in crate::command) struct SourceReport {
+    pub(in crate::command) source: String,
+    pub(in crate::command) registries: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) trouble: String,
+    pub(in crate::command) trouble: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
     #[serde(skip)]
-    pub(super) expires: Option<i64>,
+    pub(in crate::command) expires: Option<i64>,
 }
 
 /// About an image.
@@ -153,7 +153,8 @@ fn share(share: &Share) -> ShareReport {
     }
 }
 
-fn source(word: &SourceWord) -> SourceReport {
+/// One source.
+pub(in crate::command) fn source(word: &SourceWord) -> SourceReport {
     let trouble = word.trouble.as_ref().map(|(reason, message)| excerpt(&format!("{reason}: {message}")));
     SourceReport {
         source: plain(&word.at.to_string()),

@@ -30,16 +30,9 @@ pub(super) fn place(report: &PlaceReport, now: i64, colour: bool) -> String {
 }
 
 fn paragraph(share: &ShareReport, now: i64, colour: bool) -> String {
-    let grade = match share.stance {
-        Stance::Has => Severity::Ok,
-        Stance::Lacks | Stance::Conflict => Severity::Error,
-        Stance::Loses => Severity::Warning,
-        Stance::LeftOut => Severity::Info,
-        Stance::Unknown => Severity::Unknown,
-    };
     let ShareReport { image_pull_secret, secret, state, rule, cause, remedy, .. } = share;
     let what = if secret.is_empty() { String::new() } else { format!("secret/{secret}, ") };
-    let mark = mark(grade, colour);
+    let mark = mark(share.stance.severity(), colour);
     let mut text = format!("{mark} {state:<10}{what}imagepullsecret/{image_pull_secret}\n");
     let heading = match share.stance {
         Stance::LeftOut | Stance::Loses | Stance::Unknown => "rules",
@@ -54,7 +47,8 @@ fn paragraph(share: &ShareReport, now: i64, colour: bool) -> String {
     text
 }
 
-fn origin(source: &SourceReport, now: i64) -> String {
+/// A source in a line.
+pub(in crate::command) fn origin(source: &SourceReport, now: i64) -> String {
     let shown: Vec<&str> = source.registries.iter().take(REGISTRIES_SHOWN_MAX).map(String::as_str).collect();
     let more = source.registries.len().saturating_sub(REGISTRIES_SHOWN_MAX);
     let mut text = source.source.clone();

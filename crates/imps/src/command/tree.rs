@@ -1,0 +1,48 @@
+//! `imps tree`: how far an ImagePullSecret reaches, from its sources to the pods that use its Secrets.
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+
+use super::diagnose::exit;
+use super::survey::Scope;
+use super::{Error, UNDETERMINED};
+use crate::args::{FailLevel, OutputFormat, TreeArgs};
+use crate::runtime::output;
+
+mod report;
+mod screen;
+
+use report::Report;
+
+/// As with a diagnosis, exit code 1 says that something was found, not that something went wrong.
+pub(super) fn run(args: &TreeArgs) -> ExitCode {
+    show(args).unwrap_or_else(|error| {
+        output::progress("");
+        output::complain(&*error);
+        ExitCode::from(UNDETERMINED)
+    })
+}
+
+fn show(args: &TreeArgs) -> Result<ExitCode, Error> {
+    let at = args.at.unwrap_or_else(Timestamp::now);
+    let namespace = args.namespace.as_ref().map(|namespace| namespace.as_str());
+    let scope = Scope { filename: &args.filename, access: &args.access, namespace, at };
+    let surveyed = scope.survey()?;
+    let survey = &surveyed.survey;
+    let Some(reach) = survey.reach(&args.name) else {
+        let why = survey.gaps.first().map(|gap| format!("; {gap}")).unwrap_or_default();
+        return Err(format!("no ImagePullSecret {} was seen{why}", args.name).into());
+    };
+    let report = Report::new(reach, survey);
+    let text = match args.output {
+        OutputFormat::Table => {
+            let shown = if args.all { usize::MAX } else { args.limit as usize };
+            let style = screen::Style { shown, ascii: args.ascii, colour: output::in_colour() };
+            screen::render(&report, at.as_second(), style)
+        }
+        OutputFormat::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
+    };
+    output::print(&text)?;
+    Ok(exit(FailLevel::Error, reach.severity_with_pods(), report.is_open()))
+}
