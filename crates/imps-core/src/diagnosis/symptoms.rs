@@ -61,7 +61,7 @@ fn symptom(case: &Case, container: &Container) -> Option<Finding> {
     if !container.is_sick() {
         return None;
     }
-    let said = format!("{reason}: {message}");
+    let said = if reason == message { reason.clone() } else { format!("{reason}: {message}") };
     let events = case.events.iter().rev();
     let about = events.filter(|(name, _)| name.as_deref().is_none_or(|name| name == container.name));
     let mut unknown = None;
@@ -147,6 +147,11 @@ fn told(case: &Case, container: &Container, code: Code, evidence: String) -> Fin
         Code::SecretUndecodable => (
             "the kubelet could not decode one of the pod's pull secrets, and then tries none".to_owned(),
             "see which Secret it is: IMPS035".to_owned(),
+        ),
+        Code::NoLogin => (
+            "a login in one of the pod's pull secrets is no text, and the kubelet cannot hand it on"
+                .to_owned(),
+            "see which Secret it is: IMPS048".to_owned(),
         ),
         Code::UntrustedCertificate => (
             format!("{node} does not trust the certificate of {host}"),
