@@ -40,6 +40,9 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 /// What stands before the name of a user in its log, once that is let in.
 const LET_IN: &str = " auth.user.name=";
 
+/// What stands around it when that is not.
+const REFUSED: (&str, &str) = ("error authenticating user \\\"", "\\\"");
+
 /// The lowest cost that bcrypt has: these passwords protect nothing, and the registry checks one per request.
 const BCRYPT_COST: u32 = 4;
 
@@ -189,6 +192,20 @@ impl Registry {
     pub fn let_in(&self) -> Result<BTreeSet<String>> {
         let log = fs::read_to_string(self.daemon.log()).context("cannot read the log of a registry")?;
         Ok(log.lines().filter_map(user_let_in).map(str::to_owned).collect())
+    }
+
+    /// Who came for this repository, let in or not, in the order in which they came; who comes several times in a row
+    /// counts once. Where a token service knows the users, that is who can tell: [`Clerk::visitors`].
+    pub fn visitors(&self, repository: &str) -> Result<Vec<String>> {
+        let log = fs::read_to_string(self.daemon.log()).context("cannot read the log of a registry")?;
+        let about = format!("vars.name={repository}");
+        let lines = log.lines().filter(|line| line.split(' ').any(|word| word == about));
+        let mut visitors: Vec<String> = lines
+            .filter_map(|line| user_let_in(line).or_else(|| user_refused(line)))
+            .map(str::to_owned)
+            .collect();
+        visitors.dedup();
+        Ok(visitors)
     }
 
     /// The name that the registry has for whoever has this login.
@@ -368,6 +385,12 @@ fn realm(tokens: &TokenService, host: Option<&str>) -> String {
 fn user_let_in(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once(LET_IN)?;
     rest.split(' ').next().map(|name| name.trim_matches('"'))
+}
+
+/// The user of whom a line of the registry's log says that it was not.
+fn user_refused(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once(REFUSED.0)?;
+    rest.split(REFUSED.1).next()
 }
 
 /// Ready means that it refuses a stranger.
