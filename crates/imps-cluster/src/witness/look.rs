@@ -40,6 +40,7 @@ pub async fn look(
         return Ok(witness.testimony);
     }
     witness.events(&needs).await;
+    witness.nodes(&needs).await;
     witness.namespaces(&needs).await;
     witness.accounts(&needs).await;
     let secrets = needs.secrets(&witness.testimony);
@@ -56,6 +57,8 @@ struct Needs {
     accounts: BTreeSet<(String, String)>,
     /// The lists of the pods themselves.
     named: BTreeSet<SecretRef>,
+    /// The nodes on which an image may be that is waited for.
+    nodes: BTreeSet<String>,
 }
 
 impl Needs {
@@ -66,6 +69,7 @@ impl Needs {
         let pods: Vec<Value> = testimony.of("Pod").iter().cloned().chain(templates).collect();
         for pod in &pods {
             let place = lowering::namespace(pod).to_owned();
+            needs.nodes.extend(lowering::expectant_node(pod).map(str::to_owned));
             let account =
                 pod.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or("default");
             needs.add(&place, account);
@@ -187,6 +191,15 @@ impl Witness<'_> {
             if let Err(fault) = walked.await {
                 self.gap("Event", place, None, &fault);
             }
+        }
+    }
+
+    /// Who may read pods need not be able to read nodes: then nothing is known of their images, which is no gap.
+    async fn nodes(&mut self, needs: &Needs) {
+        (self.progress)("nodes");
+        for node in needs.nodes.iter().take(SINGLE_GETS_MAX) {
+            let Ok(node) = get(self.client, Kind::NODE, None, node).await else { return };
+            node.into_iter().for_each(|node| self.testimony.add(node));
         }
     }
 
