@@ -191,6 +191,9 @@ impl Scene {
         if row.list == List::Account {
             let arguments = ["explain", &row.image, "-n", row.name, "--service-account", ACCOUNT];
             let (_, report) = ask(&self.kubeconfig, &arguments).await;
+            let remarks = report["remarks"].as_array().unwrap();
+            let any_first = remarks.iter().any(|remark| remark["code"] == Code::SeveralMatch.to_string());
+            expect("whether any is first, as imps explains it", &row.in_any_order, &any_first);
             let mut explained = self.names(row, &explained(row, &report));
             if row.in_any_order {
                 explained.sort();
