@@ -63,6 +63,8 @@ impl Kind {
 
     /// ServiceAccounts.
     pub const ACCOUNT: Self = Self::core("ServiceAccount", "serviceaccounts");
+    /// Nodes, with their status.
+    pub const NODE: Self = Self::core("Node", "nodes");
     /// Events.
     pub const EVENT: Self = Self::core("Event", "events");
     /// Pods, with spec and status.

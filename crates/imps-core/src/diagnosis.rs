@@ -58,6 +58,7 @@ pub fn diagnose(case: &Case, now: i64) -> Diagnosis {
                 findings.extend(ownership::examine(case, container, now));
             }
         }
+        findings.extend(sick.iter().filter_map(|container| symptoms::withheld(case, container)));
         findings.extend(symptoms::beyond_sight(case));
     }
     findings.sort_by_key(|finding| finding.code);

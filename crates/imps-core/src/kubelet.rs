@@ -241,6 +241,11 @@ impl Attempt {
     pub fn label(&self) -> String {
         safe_label(&self.key)
     }
+
+    /// Whether the kubelet takes any of the two first: they are of one Secret, and filed under one name.
+    pub fn is_tied_with(&self, other: &Attempt) -> bool {
+        self.secret_index == other.secret_index && stored_key(&self.key) == stored_key(&other.key)
+    }
 }
 
 impl fmt::Debug for Attempt {
@@ -462,6 +467,16 @@ mod tests {
         );
         assert_eq!(order(&[secret(&second), secret(&first)]), [(0, b_team), (0, b), (1, a)]);
         assert_eq!(tried(&["reg.io", "https://reg.io"], "reg.io/x"), ["https://reg.io", "reg.io"]);
+        let tied = |secrets: &[PullSecret<'_>]| -> Vec<bool> {
+            let attempts = lookup(secrets, "reg.io/team/x").unwrap();
+            attempts.windows(2).map(|pair| pair[0].is_tied_with(&pair[1])).collect()
+        };
+        assert_eq!(
+            tied(&[secret(&first), secret(&second), secret(&second)]),
+            [false; 4],
+            "of several Secrets"
+        );
+        assert_eq!(tied(&[secret(&document(&["reg.io", "https://reg.io", "reg.io/team"]))]), [false, true]);
     }
 
     #[test]

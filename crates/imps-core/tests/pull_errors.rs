@@ -1,7 +1,7 @@
 //! Messages as they were seen in the field, each with the place where somebody reported it. Names of hosts and images
 //! are those of the reports, or shortened where they do not matter.
 
-use imps_core::diagnosis::{Code, PullError, classify};
+use imps_core::diagnosis::{Code, PullError, classify, is_pull_reason};
 
 /// What it means, where it is from, and the message.
 type Row = (PullError, &'static str, &'static str);
@@ -32,6 +32,30 @@ const KUBELET: &[Row] = &[
         is(Code::SecretUndecodable),
         "kubernetes/kubernetes:pkg/credentialprovider/config.go, encoding/base64 of Go",
         "illegal base64 data at input byte 4",
+    ),
+    (
+        is(Code::SecretUndecodable),
+        "kubelet 1.36.2",
+        "json: cannot unmarshal string into Go struct field DockerConfigJSON.auths of type \
+         credentialprovider.dockerConfigEntryWithAuth",
+    ),
+    (
+        is(Code::SecretUndecodable),
+        "kubelet 1.36.2, in an event",
+        "Error: json: cannot unmarshal number into Go struct field DockerConfigJSON.auths.password of type string",
+    ),
+    (
+        is(Code::NoLogin),
+        "kubelet 1.36.2",
+        "Back-off pulling image \"reg.example/app:1\": ErrImagePull: rpc error: code = Internal desc = grpc: error \
+         while marshaling: string field contains invalid UTF-8",
+    ),
+    (
+        is(Code::Unauthorized),
+        "kubelet 1.36.2 with containerd 1.6.20, of two logins",
+        "[rpc error: code = Internal desc = grpc: error while marshaling: string field contains invalid UTF-8, failed \
+         to pull and unpack image \"reg.example/app:1\": failed to resolve reference \"reg.example/app:1\": \
+         pulling from host reg.example failed with status code [manifests 1]: 401 Unauthorized]",
     ),
     (
         is(Code::NeverPull),
@@ -136,6 +160,28 @@ const CREDENTIALS: &[Row] = &[
         "rpc error: code = Unknown desc = Error reading manifest latest in registry.mydomain/image: manifest \
          unknown: \
          manifest unknown",
+    ),
+    (
+        is(Code::Unauthorized),
+        "kubelet 1.36.2 with containerd 1.6.20, with a login and without",
+        "Back-off pulling image \"127.0.0.1:5000/team/app:1\": ErrImagePull: failed to pull and unpack image \
+         \"127.0.0.1:5000/team/app:1\": failed to resolve reference \"127.0.0.1:5000/team/app:1\": pulling from host \
+         127.0.0.1:5000 failed with status code [manifests 1]: 401 Unauthorized",
+    ),
+    // with a token service
+    (
+        is(Code::CredentialRefused),
+        "kubelet 1.36.2 with containerd 1.6.20",
+        "failed to pull and unpack image \"127.0.0.1:5000/team/app:1\": failed to resolve reference \
+         \"127.0.0.1:5000/team/app:1\": failed to authorize: failed to fetch oauth token: unexpected status: 401 \
+         Unauthorized",
+    ),
+    (
+        is(Code::NotFoundOrDenied),
+        "kubelet 1.36.2 with containerd 1.6.20, without a login and with one that has no right",
+        "failed to pull and unpack image \"127.0.0.1:5000/team/app:1\": failed to resolve reference \
+         \"127.0.0.1:5000/team/app:1\": pull access denied, repository does not exist or may require authorization: \
+         server message: insufficient_scope: authorization failed",
     ),
     // Docker Hub
     (
@@ -480,6 +526,22 @@ fn messages_of_the_field_are_understood() {
         .map(|(expected, source, message)| format!("{source}: {:?}, not {expected:?}", classify(message)))
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn where_the_kubelet_has_no_word_its_error_is_the_reason() {
+    for reason in [
+        "ErrImagePull",
+        "unable to parse auth field, must be formatted as base64(username:password)",
+        "illegal base64 data at input byte 0",
+        "json: cannot unmarshal number into Go struct field DockerConfigJSON.auths.password of type string",
+        "failed to record image pull intent: failed to create directory: permission denied",
+    ] {
+        assert!(is_pull_reason(reason), "{reason}");
+    }
+    for reason in ["ContainerCreating", "CrashLoopBackOff", "CreateContainerConfigError", ""] {
+        assert!(!is_pull_reason(reason), "{reason}");
+    }
 }
 
 #[test]

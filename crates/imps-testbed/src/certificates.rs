@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -60,13 +60,37 @@ pub(crate) struct ServerIdentity {
 impl ServerIdentity {
     /// Makes one, and an authority of its own.
     pub(crate) fn make(hosts: &[&str]) -> Result<Self> {
-        let (ca, key) = (authority()?, key()?);
-        let certificate = serving_parameters(hosts, hosts.first().context("a server without a name")?)?
-            .signed_by(&key, &ca);
-        let certificate = certificate.context("cannot sign a certificate")?.der().clone();
+        let (ca, certificate, key) = identity(hosts)?;
         let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-        Ok(Self { authority: ca.pem(), certificate, key })
+        Ok(Self { authority: ca.pem(), certificate: certificate.der().clone(), key })
     }
+}
+
+/// The same as files, for a server that is no part of this process.
+pub(crate) struct ServerFiles {
+    pub(crate) authority: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+impl ServerFiles {
+    /// Makes them in a folder, and an authority of its own.
+    pub(crate) fn write(hosts: &[&str], folder: &Path) -> Result<Self> {
+        let (ca, certificate, key) = identity(hosts)?;
+        let file = |name| folder.join(name);
+        let files = Self { authority: file("ca.crt"), certificate: file("tls.crt"), key: file("tls.key") };
+        write_private(&files.authority, &ca.pem())?;
+        write_private(&files.certificate, &certificate.pem())?;
+        write_private(&files.key, &key.serialize_pem())?;
+        Ok(files)
+    }
+}
+
+fn identity(hosts: &[&str]) -> Result<(CertifiedIssuer<'static, KeyPair>, Certificate, KeyPair)> {
+    let (ca, key) = (authority()?, key()?);
+    let parameters = serving_parameters(hosts, hosts.first().context("a server without a name")?)?;
+    let certificate = parameters.signed_by(&key, &ca).context("cannot sign a certificate")?;
+    Ok((ca, certificate, key))
 }
 
 /// P-256, because kube-apiserver takes it for tokens too and making one costs microseconds (RSA: a second).

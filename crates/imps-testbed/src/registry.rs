@@ -23,6 +23,7 @@ use tokio::process::Command;
 
 pub use self::clerk::Clerk;
 use self::gate::{Door, Gate};
+use crate::certificates::ServerFiles;
 use crate::daemon::{Daemon, write_private};
 use crate::home::Home;
 use crate::image::{self, Content};
@@ -39,6 +40,9 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// What stands before the name of a user in its log, once that is let in.
 const LET_IN: &str = " auth.user.name=";
+
+/// What stands around it when that is not.
+const REFUSED: (&str, &str) = ("error authenticating user \\\"", "\\\"");
 
 /// The lowest cost that bcrypt has: these passwords protect nothing, and the registry checks one per request.
 const BCRYPT_COST: u32 = 4;
@@ -71,6 +75,8 @@ pub struct Settings<'a> {
     pub host: Option<&'a str>,
     /// Who says who is let in, in place of `users`; at the host of the registry if it has one, else where it really is.
     pub tokens: Option<&'a TokenService>,
+    /// Whether it speaks TLS at its port, with a certificate that only its own authority vouches for.
+    pub encrypted: bool,
     /// Other hosts that its clients reach by their names, with the addresses where they really are.
     pub neighbours: &'a [(&'a str, &'a str)],
 }
@@ -103,6 +109,7 @@ pub struct Registry {
     name: String,
     /// Whether each login is a user of its own.
     renames: bool,
+    authority: Option<PathBuf>,
     _janitor: Janitor,
     home: Home,
 }
@@ -144,7 +151,9 @@ impl Registry {
             let address = format!("127.0.0.1:{port}");
             let configuration = home.path().join("configuration.json");
             let tokens = settings.tokens.map(|tokens| (tokens, settings.host));
-            fs::write(&configuration, configuration_of(home.path(), &address, tokens))
+            let files = || ServerFiles::write(&["127.0.0.1"], home.path());
+            let files = settings.encrypted.then(files).transpose()?;
+            fs::write(&configuration, configuration_of(home.path(), &address, tokens, files.as_ref()))
                 .context("cannot write a file")?;
             let arguments = vec!["serve".into(), configuration.into()];
             let daemon = Daemon::new("docker-registry", Path::new("docker-registry"), home.path(), arguments);
@@ -156,7 +165,9 @@ impl Registry {
                 None => (None, address.clone()),
             };
             let renames = settings.renames();
-            let registry = Self { gate, daemon, name, renames, _janitor: Janitor::watch(home.path())?, home };
+            let authority = files.map(|files| files.authority);
+            let _janitor = Janitor::watch(home.path())?;
+            let registry = Self { gate, daemon, name, renames, authority, _janitor, home };
             match settings.tokens {
                 Some(tokens) => write_private(&registry.home.path().join("tokens.crt"), &tokens.certificate)?,
                 None => registry.set_users(settings.users)?,
@@ -174,6 +185,12 @@ impl Registry {
         &self.name
     }
 
+    /// The file with the certificate of who vouches for it, when it speaks TLS at its port.
+    #[must_use]
+    pub fn authority(&self) -> Option<&Path> {
+        self.authority.as_deref()
+    }
+
     /// What clients in Python want in their environment to reach it by its name.
     #[must_use]
     pub fn environment_for_python(&self) -> Vec<(&'static str, String)> {
@@ -189,6 +206,20 @@ impl Registry {
     pub fn let_in(&self) -> Result<BTreeSet<String>> {
         let log = fs::read_to_string(self.daemon.log()).context("cannot read the log of a registry")?;
         Ok(log.lines().filter_map(user_let_in).map(str::to_owned).collect())
+    }
+
+    /// Who came for this repository, let in or not, in the order in which they came; who comes several times in a row
+    /// counts once. Where a token service knows the users, that is who can tell: [`Clerk::visitors`].
+    pub fn visitors(&self, repository: &str) -> Result<Vec<String>> {
+        let log = fs::read_to_string(self.daemon.log()).context("cannot read the log of a registry")?;
+        let about = format!("vars.name={repository}");
+        let lines = log.lines().filter(|line| line.split(' ').any(|word| word == about));
+        let mut visitors: Vec<String> = lines
+            .filter_map(|line| user_let_in(line).or_else(|| user_refused(line)))
+            .map(str::to_owned)
+            .collect();
+        visitors.dedup();
+        Ok(visitors)
     }
 
     /// The name that the registry has for whoever has this login.
@@ -337,7 +368,13 @@ fn doors(host: &str, registry: &str, settings: &Settings<'_>) -> Vec<Door> {
 }
 
 /// JSON is YAML, so the registry reads it.
-fn configuration_of(folder: &Path, address: &str, tokens: Option<(&TokenService, Option<&str>)>) -> String {
+fn configuration_of(
+    folder: &Path,
+    address: &str,
+    tokens: Option<(&TokenService, Option<&str>)>,
+    tls: Option<&ServerFiles>,
+) -> String {
+    let tls = tls.map_or(json!({}), |files| json!({"certificate": files.certificate, "key": files.key}));
     let auth = match tokens {
         Some((tokens, host)) => json!({"token": {
             "realm": format!("{}{}", realm(tokens, host), tokens.paths.first().unwrap_or(&"/")),
@@ -353,7 +390,7 @@ fn configuration_of(folder: &Path, address: &str, tokens: Option<(&TokenService,
         "log": {"level": "debug", "accesslog": {"disabled": true}},
         "storage": {"filesystem": {"rootdirectory": folder.join("storage")}},
         // Relative, because a client may know the registry by another name than the registry does.
-        "http": {"addr": address, "secret": fresh_name("secret"), "relativeurls": true},
+        "http": {"addr": address, "secret": fresh_name("secret"), "relativeurls": true, "tls": tls},
         "auth": auth,
     })
     .to_string()
@@ -370,7 +407,13 @@ fn user_let_in(line: &str) -> Option<&str> {
     rest.split(' ').next().map(|name| name.trim_matches('"'))
 }
 
-/// Ready means that it refuses a stranger.
+/// The user of whom a line of the registry's log says that it was not.
+fn user_refused(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once(REFUSED.0)?;
+    rest.split(REFUSED.1).next()
+}
+
+/// Ready means that it refuses a stranger, or one who does not speak TLS.
 async fn asks_for_login(address: &str) -> bool {
     let ask = async {
         let mut stream = tokio::net::TcpStream::connect(address).await?;
@@ -379,5 +422,6 @@ async fn asks_for_login(address: &str) -> bool {
         stream.read_to_string(&mut answer).await?;
         std::io::Result::Ok(answer)
     };
-    ask.await.is_ok_and(|answer| answer.starts_with("HTTP/1.0 401") || answer.starts_with("HTTP/1.1 401"))
+    let signs = ["HTTP/1.0 401", "HTTP/1.1 401", "HTTP/1.0 400"];
+    ask.await.is_ok_and(|answer| signs.iter().any(|sign| answer.starts_with(sign)))
 }

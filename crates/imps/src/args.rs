@@ -621,7 +621,7 @@ pub(crate) struct DiagnoseArgs {
     pub(crate) all: bool,
     /// A manifest, a folder of manifests, or - for standard input, instead of the cluster; can be given more than once
     ///
-    /// Pods, what makes pods, Events, Secrets, ServiceAccounts, Namespaces and ImagePullSecrets are looked at.
+    /// Pods, what makes pods, Events, Secrets, ServiceAccounts, Namespaces, Nodes and ImagePullSecrets are looked at.
     #[arg(short, long = "filename", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
     pub(crate) filename: Vec<PathBuf>,
     /// An image, as if a pod in the namespace were made with it

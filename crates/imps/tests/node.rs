@@ -4,8 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a scene fails where its stage does")]
 
 mod node {
+    pub(crate) mod agreement;
+    pub(crate) mod kept;
     pub(crate) mod providers;
     pub(crate) mod release;
+    pub(crate) mod rows;
     pub(crate) mod stage;
     pub(crate) mod waiting;
 }

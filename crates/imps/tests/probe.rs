@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a command that cannot be run has failed")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use imps_testbed::registry::{Clerk, Settings};
 use imps_testbed::wire::Mode;
 use imps_testbed::{Login, Registry, Wire, skip_or_fail};
@@ -60,10 +62,20 @@ impl Question<'_> {
     }
 
     async fn ask(&self, format: &str, more: &[&str]) -> Output {
+        self.ask_by(tokio::process::Command::new(env!("CARGO_BIN_EXE_imps")), format, more).await
+    }
+
+    /// By a command that trusts this authority.
+    async fn trusting(&self, authority: &Path) -> Output {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_imps"));
+        command.env("SSL_CERT_FILE", authority);
+        self.ask_by(command, "json", &["--probe", "--probe-timeout", "60"]).await
+    }
+
+    async fn ask_by(&self, mut command: tokio::process::Command, format: &str, more: &[&str]) -> Output {
         let folder = tempfile::tempdir().unwrap();
         let file = self.manifests(&folder);
         let image = format!("{}/{}", self.registry, self.image);
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_imps"));
         command.args(["diagnose", "--image", &image, "-n", "shop", "-o", format, "-f"]).arg(file).args(more);
         let output = command.output().await.unwrap();
         assert!(!said(&output).contains("canary"), "{}", said(&output));
@@ -153,6 +165,59 @@ async fn a_registry_with_a_token_service_tells_no_right_from_no_login() {
     .await;
     let asked = clerk.scopes().split_off(pushed);
     assert!(asked.len() >= 8 && asked.iter().all(|scope| scope.ends_with(":pull")), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_token_that_has_ended_is_no_missing_right() {
+    if !able() {
+        return;
+    }
+    let clerk = Clerk::start(&[(OWNER, "team/app")]).await.unwrap();
+    let settings = Settings { tokens: Some(clerk.service()), ..Settings::default() };
+    let registry = Registry::start_with(&settings).await.unwrap();
+    registry.push_image("team/app:1", OWNER).await.unwrap();
+    clerk.be_late();
+    let one = [OWNER];
+    let question = Question { registry: registry.address(), image: "team/app:1", logins: &one };
+    assert_eq!(question.answer().await, ("IMPS078".to_owned(), vec!["IMPS078".to_owned()]));
+    let late = said(&question.ask("wide", &["--probe"]).await);
+    assert!(late.contains("the token that its own token service gave"), "{late}");
+}
+
+#[tokio::test]
+async fn a_login_that_is_a_token_and_has_ended_is_refused_for_that() {
+    if !able() {
+        return;
+    }
+    let registry = Registry::start(&[OWNER]).await.unwrap();
+    registry.push_image("team/app:1", OWNER).await.unwrap();
+    let part = |claims: Value| URL_SAFE_NO_PAD.encode(claims.to_string());
+    let token =
+        [json!({"alg": "ES256"}), json!({"exp": 1_700_000_000, "sub": "canary"}), json!("canary")].map(part);
+    let token = token.join(".");
+    let ended = Login { user: OWNER.user, password: &token };
+    let cases: [(&str, &[Login<'_>], &str, &[&str]); 2] = [
+        ("team/app:1", &[ended], "IMPS051", &["IMPS071"]),
+        ("team/app:1", &[ended, OWNER], "IMPS070", &["IMPS070"]),
+    ];
+    expect(registry.address(), &cases).await;
+}
+
+#[tokio::test]
+async fn a_registry_is_shown_a_login_when_its_authority_is_trusted() {
+    if !able() {
+        return;
+    }
+    let settings = Settings { users: &[OWNER, OTHER], encrypted: true, ..Settings::default() };
+    let registry = Registry::start_with(&settings).await.unwrap();
+    registry.push_image("team/app:1", OTHER).await.unwrap();
+    let one = [OWNER];
+    let question = Question { registry: registry.address(), image: "team/app:1", logins: &one };
+    assert_eq!(question.answer().await, ("IMPS075".to_owned(), vec!["IMPS075".to_owned()]));
+    assert_eq!(registry.visitors("team/app").unwrap(), [OTHER.user], "who is not trusted is shown nothing");
+    let trusting = question.trusting(registry.authority().unwrap()).await;
+    assert!(said(&trusting).contains("IMPS070"), "{}", said(&trusting));
+    assert_eq!(registry.visitors("team/app").unwrap(), [OTHER.user, OWNER.user]);
 }
 
 #[tokio::test]

@@ -42,6 +42,7 @@ pub async fn look(
         return Ok(witness.testimony);
     }
     witness.events(&needs).await;
+    witness.nodes(&needs).await;
     witness.namespaces(&needs).await;
     witness.accounts(&needs).await;
     let secrets = needs.secrets(&witness.testimony);
@@ -58,6 +59,8 @@ struct Needs {
     accounts: BTreeSet<(String, String)>,
     /// The lists of the pods themselves.
     named: BTreeSet<SecretRef>,
+    /// The nodes on which an image may be that is waited for.
+    nodes: BTreeSet<String>,
 }
 
 impl Needs {
@@ -83,6 +86,7 @@ impl Needs {
         for pod in pods {
             let pod = &pod;
             let place = lowering::namespace(pod).to_owned();
+            self.nodes.extend(lowering::expectant_node(pod).map(str::to_owned));
             let account =
                 pod.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or("default");
             self.add(&place, account);
@@ -200,6 +204,15 @@ impl Witness<'_> {
             if let Err(fault) = walked.await {
                 self.gap("Event", place, None, &fault);
             }
+        }
+    }
+
+    /// Who may read pods need not be able to read nodes: then nothing is known of their images, which is no gap.
+    async fn nodes(&mut self, needs: &Needs) {
+        (self.progress)("nodes");
+        for node in needs.nodes.iter().take(SINGLE_GETS_MAX) {
+            let Ok(node) = get(self.client, Kind::NODE, None, node).await else { return };
+            node.into_iter().for_each(|node| self.testimony.add(node));
         }
     }
 

@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use imps_api::{ImagePullSecret, keys, lower};
 use imps_core::diagnosis::{
     Account, Case, Container, ContainerKind, Granted, Place, Pod, PullSecret, Settlement, Sight, SourceWord,
-    Space, State, is_pull_reason,
+    Space, State, is_pull_reason, probe,
 };
 use imps_core::dockerconfig::{self, Format};
 use imps_core::holding::{Holding, Sighting};
@@ -37,7 +37,7 @@ pub(super) fn case(
     subject: &str,
     grants: Sight<Vec<Granted>>,
 ) -> Case {
-    let pod = pod(object, subject);
+    let pod = pod(testimony, object, subject);
     let here = pod.namespace.to_string();
     let account = account(testimony, &here, pod.account.as_str());
     let default_account = self::account(testimony, &here, "default");
@@ -174,27 +174,41 @@ fn is_deleted(object: &Value) -> bool {
     object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
 }
 
-fn pod(object: &Value, subject: &str) -> Pod {
+fn pod(testimony: &Testimony, object: &Value, subject: &str) -> Pod {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let admitted = is_admitted(object);
     let account = match text("/spec/serviceAccountName") {
         "" => "default",
         named => named,
     };
+    let node = Some(text("/spec/nodeName").to_owned()).filter(|node| !node.is_empty());
+    let images = node.as_ref().map(|node| images(testimony, node)).unwrap_or_default();
     Pod {
         namespace: namespace(object).into(),
         subject: subject.to_owned(),
         name: admitted.then(|| name(object).to_owned()),
         tags: (tags(object, "labels"), tags(object, "annotations")),
-        node: Some(text("/spec/nodeName").to_owned()).filter(|node| !node.is_empty()),
+        node,
         account: account.into(),
         pull_secrets: pull_secrets(object.pointer("/spec/imagePullSecrets")),
         admitted,
-        containers: CONTAINERS.iter().flat_map(|place| containers(object, place)).collect(),
+        containers: CONTAINERS.iter().flat_map(|place| containers(object, place, &images)).collect(),
     }
 }
 
-fn containers(object: &Value, place: &(&str, &str, ContainerKind)) -> Vec<Container> {
+/// What a node says that it has.
+fn images(testimony: &Testimony, node: &str) -> Vec<probe::Place> {
+    let found = testimony.of("Node").iter().find(|object| name(object) == node);
+    let images = found.and_then(|node| node.pointer("/status/images")?.as_array()).into_iter().flatten();
+    let names = images.filter_map(|image| image["names"].as_array()).flatten().filter_map(Value::as_str);
+    names.filter_map(probe::place_of).collect()
+}
+
+fn containers(
+    object: &Value,
+    place: &(&str, &str, ContainerKind),
+    on_node: &[probe::Place],
+) -> Vec<Container> {
     let (list, statuses, kind) = place;
     let items = |pointer: String| object.pointer(&pointer).and_then(Value::as_array).into_iter().flatten();
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
@@ -203,6 +217,7 @@ fn containers(object: &Value, place: &(&str, &str, ContainerKind)) -> Vec<Contai
         kind: *kind,
         image: text(container, "image"),
         pull_policy: pull_policy(container).to_owned(),
+        on_node: probe::place_of(&text(container, "image")).is_some_and(|image| on_node.contains(&image)),
         state: items(format!("/status/{statuses}"))
             .find(|status| status["name"] == container["name"])
             .map_or(State::Unsaid, |status| state(&status["state"])),
@@ -250,6 +265,17 @@ pub(super) fn waits_for_an_image(pod: &Value) -> bool {
     statuses.filter_map(Value::as_array).flatten().any(|status| {
         status.pointer("/state/waiting/reason").and_then(Value::as_str).is_some_and(is_pull_reason)
     })
+}
+
+/// The node of a pod that waits for an image which it would take from there.
+pub(super) fn expectant_node(pod: &Value) -> Option<&str> {
+    let containers =
+        CONTAINERS.iter().filter_map(|(list, ..)| pod.pointer(&format!("/spec/{list}"))?.as_array());
+    let takes = |container: &Value| {
+        container["imagePullPolicy"] == "IfNotPresent" || container["imagePullPolicy"] == "Never"
+    };
+    let expects = waits_for_an_image(pod) && containers.flatten().any(takes);
+    pod.pointer("/spec/nodeName").and_then(Value::as_str).filter(|_| expects)
 }
 
 /// What an object that makes pods would make, and what to call it.

@@ -78,6 +78,8 @@ pub struct Container {
     pub image: String,
     /// `Always`, `IfNotPresent`, `Never`, or empty for what Kubernetes would take.
     pub pull_policy: String,
+    /// Whether the node says that it has the image. Of those that it has it names the largest only.
+    pub on_node: bool,
     /// What the kubelet says about it.
     pub state: State,
 }

@@ -138,6 +138,7 @@ codes! {
     PullRecords = 61 Error "pull-records" "The kubelet cannot keep its records of who may use an image";
     SignaturePolicy = 62 Error "signature-policy" "The node's policy rejects the image's signature";
     ProviderFailed = 63 Error "provider-failed" "The kubelet's credential provider failed";
+    Withheld = 64 Warning "withheld" "The node has the image, and not for a pod without a verified credential";
 
     ProbeLetIn = 70 Ok "probe-let-in" "The registry, asked from here, lets the pull in";
     ProbeRefused = 71 Error "probe-refused" "The registry, asked from here, does not accept the login or wants one";

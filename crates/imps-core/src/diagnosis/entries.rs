@@ -51,6 +51,7 @@ pub(super) fn examine(case: &Case, container: &Container, now: i64) -> Vec<Findi
             );
         }
     }
+    findings.extend(tied(&attempts).map(|attempt| any_first(secrets[attempt.secret_index].0, attempt)));
     for attempt in &attempts {
         let name = secrets[attempt.secret_index].0;
         findings.extend(judge(case, attempt, name, now));
@@ -59,6 +60,19 @@ pub(super) fn examine(case: &Case, container: &Container, now: i64) -> Vec<Findi
         findings.extend(unreferenced(case, container));
     }
     findings
+}
+
+/// The first ones of those that might as well come in another order.
+pub(super) fn tied(attempts: &[Attempt]) -> impl Iterator<Item = &Attempt> {
+    attempts.chunk_by(Attempt::is_tied_with).filter(|tied| tied.len() > 1).map(|tied| &tied[0])
+}
+
+/// What is to be said of the order of such.
+pub(super) fn any_first(name: &SecretName, attempt: &Attempt) -> Finding {
+    Finding::new(Code::SeveralMatch, format!("secret/{name}"))
+        .evidence(format!("{} is in it in more than one spelling", attempt.label()))
+        .cause("to the kubelet they are one, and each time it takes any of them first")
+        .remedy("keep one of them")
 }
 
 /// Whether the kubelet would find a login for the image in this Secret alone.

@@ -200,7 +200,9 @@ fn host_parts(entry: &Place, image: &Place) -> Option<Miss> {
     let related = below(&image.host, fixed) || image.host == fixed || below(fixed, &image.host);
     let count = |host: &str| host.split('.').count();
     let differs = count(&entry.host) != count(&image.host);
-    (related && differs && fixed.contains('.')).then(|| Miss {
+    // A host of one part is related to too many, unless somebody means all of them.
+    let telling = fixed.contains('.') || entry.host.starts_with("*.");
+    (related && differs && telling).then(|| Miss {
         code: Code::MissHostParts,
         cause: format!(
             "hosts are compared part by part: the entry's has {}, the image's {}",
@@ -237,6 +239,7 @@ mod tests {
             (" reg.io", "reg.io/x", Some(Code::MissSpelling)),
             ("*.reg.io", "a.b.reg.io/x", Some(Code::MissHostParts)),
             ("*.reg.io", "reg.io/x", Some(Code::MissHostParts)),
+            ("*.io", "a.reg.io/x", Some(Code::MissHostParts)),
             ("reg.io", "eu.reg.io/x", Some(Code::MissHostParts)),
             ("*.amazonaws.com", "1.dkr.ecr.eu-west-1.amazonaws.com/x", Some(Code::MissHostParts)),
             ("1.dkr.ecr.eu-west-1.amazonaws.com", "2.dkr.ecr.eu-west-1.amazonaws.com/x", Some(Code::MissEcr)),

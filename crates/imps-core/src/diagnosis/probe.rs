@@ -88,6 +88,8 @@ pub enum Word {
     Refused,
     /// The login is accepted, and may not pull this.
     NoRight,
+    /// The token that its own token service gave for the login is not accepted.
+    TokenRejected,
     /// There is no such repository or tag.
     NotFound,
     /// Too many requests.
@@ -141,7 +143,7 @@ impl Word {
             Word::Untrusted => Code::ProbeUntrusted,
             Word::Unresolved | Word::Unconnected => Code::ProbeNoConnection,
             Word::Slow | Word::Hanging => Code::ProbeTimeout,
-            Word::Plain | Word::Alien(_) | Word::Failing(_) => Code::ProbeNoRegistry,
+            Word::Plain | Word::TokenRejected | Word::Alien(_) | Word::Failing(_) => Code::ProbeNoRegistry,
             Word::SentOn => Code::ProbeOpen,
         }
     }
@@ -271,6 +273,13 @@ fn told(host: &str, image: &str, tried: &Tried) -> Finding {
         Word::NoRight => (
             format!("{host} accepts the login, and denies it the pull or has no such repository"),
             format!("give the identity the right to pull {shown}, and check its spelling"),
+        ),
+        Word::TokenRejected => (
+            format!(
+                "{host} does not accept the token that its own token service gave for the login, as when their clocks \
+                 or keys differ"
+            ),
+            "ask whoever runs the registry".into(),
         ),
         Word::NotFound => (
             format!("{host} has no {shown}{hidden}"),
@@ -475,6 +484,7 @@ mod tests {
             (Word::Unconnected, Code::ProbeNoConnection),
             (Word::Slow, Code::ProbeTimeout),
             (Word::Plain, Code::ProbeNoRegistry),
+            (Word::TokenRejected, Code::ProbeNoRegistry),
             (Word::Failing(500), Code::ProbeNoRegistry),
         ] {
             let mut case = Case { probed: probed(&[word]), ..case(&["reg.io"]) };

@@ -3,7 +3,7 @@
 
 use super::case::{Case, PullSecret};
 use super::code::{Code, Severity};
-use super::entries::{NAMED_MAX, judge, missed_by_little, unreferenced};
+use super::entries::{NAMED_MAX, any_first, judge, missed_by_little, tied, unreferenced};
 use super::finding::Finding;
 use super::secrets::as_kubelet;
 use super::{ownership, references, secrets};
@@ -118,6 +118,7 @@ pub fn prospect(case: &Case, now: i64) -> Option<Prospect> {
         remarks.extend(ownership::examine(case, container, now));
     }
     remarks.retain(|remark| remark.severity() > Severity::Info);
+    remarks.extend(tied(&attempts).map(|attempt| any_first(readable[attempt.secret_index].0, attempt)));
     Some(Prospect { tried, passed, remarks, answer })
 }
 

@@ -45,6 +45,7 @@ const PHRASES: &[(PullError, &[&str])] = &[
             "unable to parse auth field",
             "illegal base64 data",
             "error occurred while trying to unmarshal json",
+            "json: cannot unmarshal*dockerconfig",
         ],
     ),
     (
@@ -187,6 +188,11 @@ const PHRASES: &[(PullError, &[&str])] = &[
             "registryunavailable",
         ],
     ),
+    // Of what stands beside it, what a registry answered says more.
+    (
+        PullError::Finding(Code::NoLogin),
+        &["grpc: error while marshaling: string field contains invalid utf-8"],
+    ),
     (PullError::BackOff, &["back-off pulling image", "imagepullbackoff"]),
 ];
 
@@ -215,7 +221,8 @@ fn occurs(phrase: &str, message: &str) -> bool {
 }
 
 /// Reasons of waiting containers that are about images (kubernetes/kubernetes:pkg/kubelet/images/types.go; the last
-/// two are of `k8s.io/cri-api/pkg/errors`).
+/// two are of `k8s.io/cri-api/pkg/errors`). What keeps the kubelet from trying at all has no such word: the text of
+/// the error is the reason then.
 pub fn is_pull_reason(reason: &str) -> bool {
     matches!(
         reason,
@@ -226,5 +233,5 @@ pub fn is_pull_reason(reason: &str) -> bool {
             | "ImageInspectError"
             | "RegistryUnavailable"
             | "SignatureValidationFailed"
-    )
+    ) || matches!(classify(reason), PullError::Finding(Code::SecretUndecodable | Code::PullRecords))
 }

@@ -53,6 +53,27 @@ pub(super) fn beyond_sight(case: &Case) -> Option<Finding> {
     )
 }
 
+/// An image that is there, and that the kubelet wants to pull all the same (KEP-2535).
+pub(super) fn withheld(case: &Case, container: &Container) -> Option<Finding> {
+    let pulls = container.pull_policy == "IfNotPresent" && matches!(container.state, State::Waiting { .. });
+    if !(container.on_node && pulls) {
+        return None;
+    }
+    let node = case.pod.node.as_deref().unwrap_or("the node");
+    Some(
+        Finding::new(Code::Withheld, container.label())
+            .evidence(format!("{} is among the images of {node}", shown_image(&container.image)))
+            .cause(format!(
+                "since Kubernetes 1.35 {node} gives it only to pods that have a pull secret or login by which it was \
+                 pulled there; this pod has none, so the kubelet pulls anew"
+            ))
+            .remedy(
+                "give the pod a login that the registry lets in; who wants the former way back sets \
+                 imagePullCredentialsVerificationPolicy of the kubelet",
+            ),
+    )
+}
+
 fn symptom(case: &Case, container: &Container) -> Option<Finding> {
     let State::Waiting { reason, message } = &container.state else {
         let unheard = container.state == State::Unsaid && repository_of(&container.image).is_err();
@@ -61,7 +82,7 @@ fn symptom(case: &Case, container: &Container) -> Option<Finding> {
     if !container.is_sick() {
         return None;
     }
-    let said = format!("{reason}: {message}");
+    let said = if reason == message { reason.clone() } else { format!("{reason}: {message}") };
     let events = case.events.iter().rev();
     let about = events.filter(|(name, _)| name.as_deref().is_none_or(|name| name == container.name));
     let mut unknown = None;
@@ -137,6 +158,15 @@ fn told(case: &Case, container: &Container, code: Code, evidence: String) -> Fin
             format!("{host} wants a login; none was offered, or the one that was is wrong"),
             "see whether an entry matches: IMPS04x".to_owned(),
         ),
+        Code::NeverPull if container.on_node => (
+            format!(
+                "{image} is on {node}, which gives it only to pods that have a pull secret or login by which it was \
+                 pulled there; this pod has none, and imagePullPolicy Never forbids to pull anew"
+            ),
+            "give the pod a pull secret with a login by which the image was pulled, or set imagePullPolicy to \
+             IfNotPresent and give it any that the registry lets in"
+                .to_owned(),
+        ),
         Code::NeverPull => (
             format!(
                 "imagePullPolicy is Never, and {image} is not on {node}, or came there by a pull secret that this pod \
@@ -147,6 +177,11 @@ fn told(case: &Case, container: &Container, code: Code, evidence: String) -> Fin
         Code::SecretUndecodable => (
             "the kubelet could not decode one of the pod's pull secrets, and then tries none".to_owned(),
             "see which Secret it is: IMPS035".to_owned(),
+        ),
+        Code::NoLogin => (
+            "a login in one of the pod's pull secrets is no text, and the kubelet cannot hand it on"
+                .to_owned(),
+            "see which Secret it is: IMPS048".to_owned(),
         ),
         Code::UntrustedCertificate => (
             format!("{node} does not trust the certificate of {host}"),

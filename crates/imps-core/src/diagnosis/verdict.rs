@@ -79,11 +79,14 @@ const REFUSED: &[Code] = &[
 ];
 
 pub(super) fn conclude(case: &Case, findings: &[Finding]) -> Verdict {
-    let has = |code: &Code| findings.iter().find(|finding| finding.code == *code);
+    let has = |code: &Code| {
+        let mut found = findings.iter().filter(|finding| finding.code == *code);
+        // Of these the last one names the Secret, the first may only be what the kubelet said.
+        if matches!(code, Code::SecretUndecodable | Code::NoLogin) { found.next_back() } else { found.next() }
+    };
     // A login that the kubelet finds makes what is wrong with other Secrets a matter of its own.
     let offered = has(&Code::Match).is_some() && has(&Code::NoLogin).is_none();
-    // The last one names the Secret, the first may only be what the kubelet said.
-    let undecodable = findings.iter().rev().find(|finding| finding.code == Code::SecretUndecodable);
+    let undecodable = has(&Code::SecretUndecodable);
     // Nobody renews what is suspended.
     let held = has(&Code::Suspended).filter(|_| has(&Code::Expired).is_some());
     let withheld = if offered { None } else { WITHHELD.iter().find_map(has) };

@@ -32,14 +32,21 @@ pub(super) fn choose<'a>(
     headers: impl Iterator<Item = &'a str>,
     registry_is_here: bool,
 ) -> Option<Challenge> {
-    let offered: Vec<Offered> = headers
-        .filter(|header| header.len() <= HEADER_BYTES_MAX)
-        .flat_map(read)
-        .take(CHALLENGES_MAX)
-        .collect();
+    let offered = offered(headers);
     let bearer = offered.iter().filter(|one| one.scheme == "bearer");
     let basic = offered.iter().any(|one| one.scheme == "basic").then_some(Challenge::Basic);
     bearer.filter_map(|one| TokenService::read(one, registry_is_here)).map(Challenge::Bearer).next().or(basic)
+}
+
+/// Whether the token that was shown is said to be none (RFC 6750 section 3.1), which one without the right is not.
+pub(super) fn rejects_token<'a>(headers: impl Iterator<Item = &'a str>) -> bool {
+    let said = |one: &Offered| one.parameters.get("error").is_some_and(|error| error == "invalid_token");
+    offered(headers).iter().any(|one| one.scheme == "bearer" && said(one))
+}
+
+fn offered<'a>(headers: impl Iterator<Item = &'a str>) -> Vec<Offered> {
+    let headers = headers.filter(|header| header.len() <= HEADER_BYTES_MAX);
+    headers.flat_map(read).take(CHALLENGES_MAX).collect()
 }
 
 impl TokenService {

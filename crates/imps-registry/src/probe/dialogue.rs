@@ -5,7 +5,7 @@
 
 use imps_core::diagnosis::probe::{Answer, Limit, Place, Word};
 
-use super::challenge::{Challenge, TokenService, choose};
+use super::challenge::{Challenge, TokenService, choose, rejects_token};
 use crate::endpoint::Endpoint;
 
 /// The name of Docker Hub in images, and where its registry is.
@@ -119,6 +119,9 @@ impl<'a> Dialogue<'a> {
             (Kind::Manifest, 401) if self.shown == Show::Nothing => self.answer_to(heard),
             (Kind::Manifest, 401 | 403) if !self.with_login => end(Word::Refused),
             (Kind::Manifest, 401) if self.shown == Show::Login => end(Word::Refused),
+            (Kind::Manifest, 401) if rejects_token(heard.challenges.iter().map(String::as_str)) => {
+                end(Word::TokenRejected)
+            }
             // A token that was given for this login does not open this repository.
             (Kind::Manifest, 401 | 403) => end(Word::NoRight),
             (Kind::Manifest, 300..=399) => end(Word::SentOn),
@@ -208,6 +211,11 @@ mod tests {
         assert_eq!(with(&[bearer.clone(), heard(403)]), Word::Refused);
         assert_eq!(with(&[bearer.clone(), token(), bearer.clone()]), Word::NoRight);
         assert_eq!(without(&[bearer.clone(), token(), bearer.clone()]), Word::Refused);
+        let said = |error: &str| asks(401, &format!("{BEARER},error=\"{error}\""));
+        assert_eq!(with(&[bearer.clone(), token(), said("insufficient_scope")]), Word::NoRight);
+        assert_eq!(with(&[bearer.clone(), token(), said("invalid_token")]), Word::TokenRejected);
+        assert_eq!(without(&[bearer.clone(), token(), said("invalid_token")]), Word::Refused);
+        assert_eq!(with(&[said("invalid_token"), heard(401)]), Word::Refused);
         assert_eq!(without(&[bearer.clone(), token(), heard(403)]), Word::Refused);
         assert_eq!(with(&[bearer.clone(), token(), heard(404)]), Word::NotFound);
         assert_eq!(with(&[heard(200), manifest()]), Word::LetIn);

@@ -2,7 +2,8 @@
 //! user may do of what is asked for, if only for nothing, and others none.
 
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
@@ -34,16 +35,19 @@ pub struct Clerk {
 }
 
 struct Desk {
-    /// Logins as they are sent, each with the repository that it may read and write.
+    /// Logins as they are sent, each with a repository that it may read and write.
     users: Vec<(String, String)>,
     key: KeyPair,
     /// In base64.
     certificate: String,
-    scopes: Mutex<Vec<String>>,
+    /// Whether its tokens have ended when it gives them out.
+    is_late: AtomicBool,
+    /// Who asked for what.
+    asked: Mutex<Vec<(Option<String>, String)>>,
 }
 
 impl Clerk {
-    /// Starts one that knows these users, each with the one repository that is theirs.
+    /// Starts one that knows these users, each with a repository that is theirs; one may be named again.
     pub async fn start(users: &[(Login<'_>, &str)]) -> Result<Self> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).context("cannot make a P-256 key")?;
         let mut parameters = CertificateParams::default();
@@ -63,7 +67,8 @@ impl Clerk {
             users: users.iter().map(user).collect(),
             key,
             certificate: STANDARD.encode(certificate.der()),
-            scopes: Mutex::default(),
+            is_late: AtomicBool::default(),
+            asked: Mutex::default(),
         });
         let listener = tokio::spawn(listen(listener, Arc::clone(&desk)));
         Ok(Self { service, desk, listener })
@@ -75,10 +80,27 @@ impl Clerk {
         &self.service
     }
 
+    /// From now on its tokens have ended when it gives them out, as those of a service whose clock is wrong.
+    pub fn be_late(&self) {
+        self.desk.is_late.store(true, Ordering::Relaxed);
+    }
+
     /// What was asked for so far: `repository:team/app:pull`.
     #[must_use]
     pub fn scopes(&self) -> Vec<String> {
-        self.desk.scopes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.desk.asked().iter().map(|(_, scope)| scope.clone()).collect()
+    }
+
+    /// Who asked for this repository, known or not, in the order in which they asked; who asks several times in a row
+    /// counts once, and who shows no login does not.
+    #[must_use]
+    pub fn visitors(&self, repository: &str) -> Vec<String> {
+        let about = |scope: &str| scope.split(':').nth(1) == Some(repository);
+        let asked = self.desk.asked();
+        let asked = asked.iter().filter(|(_, scope)| about(scope));
+        let mut visitors: Vec<String> = asked.filter_map(|(user, _)| user.clone()).collect();
+        visitors.dedup();
+        visitors
     }
 }
 
@@ -119,27 +141,20 @@ impl Desk {
             query.split('&').filter_map(|pair| pair.split_once('=')).map(decoded).collect();
         let scopes: Vec<&str> =
             fields.iter().filter(|(name, _)| name == "scope").map(|(_, scope)| scope.as_str()).collect();
-        self.scopes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(scopes.iter().map(|scope| (*scope).to_owned()));
-        let repository = match request.header("authorization") {
-            // Somebody without a login gets a token that is good for nothing.
-            None => None,
-            Some(shown) => {
-                let known = |(login, _): &&(String, String)| shown == format!("Basic {login}");
-                match self.users.iter().find(known) {
-                    Some((_, repository)) => Some(repository),
-                    None => return Ok(Message::own("401 Unauthorized", &[], b"{}")),
-                }
-            }
-        };
+        let shown = request.header("authorization").map(|shown| shown.trim_start_matches("Basic "));
+        let user = shown.and_then(user_of);
+        self.asked().extend(scopes.iter().map(|scope| (user.clone(), (*scope).to_owned())));
+        let known = self.users.iter().filter(|(login, _)| shown == Some(login));
+        let theirs: Vec<&str> = known.map(|(_, repository)| repository.as_str()).collect();
+        // Somebody without a login gets a token that is good for nothing.
+        if shown.is_some() && theirs.is_empty() {
+            return Ok(Message::own("401 Unauthorized", &[], b"{}"));
+        }
         let granted = |scope: &&str| {
             let parts: Vec<&str> = scope.split(':').collect();
             let [kind, name, actions] = parts[..] else { return None };
             let actions: Vec<&str> = actions.split(',').collect();
-            let theirs = repository.is_some_and(|repository| repository == name);
-            theirs.then(|| json!({"type": kind, "name": name, "actions": actions}))
+            theirs.contains(&name).then(|| json!({"type": kind, "name": name, "actions": actions}))
         };
         let access: Vec<Value> = scopes.iter().filter_map(granted).collect();
         let service = fields.iter().find(|(name, _)| name == "service").map_or("", |(_, service)| service);
@@ -148,8 +163,13 @@ impl Desk {
         Ok(Message::own("200 OK", &[("Content-Type", "application/json")], body.as_bytes()))
     }
 
+    fn asked(&self) -> MutexGuard<'_, Vec<(Option<String>, String)>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn token(&self, service: &str, access: &[Value]) -> Result<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
+        let now = if self.is_late.load(Ordering::Relaxed) { now - 24 * LIFE } else { now };
         let header = json!({"typ": "JWT", "alg": "ES256", "x5c": [self.certificate]});
         let claims = json!({
             "iss": ISSUER, "sub": "somebody", "aud": service, "exp": now + LIFE, "nbf": now - 60, "iat": now,
@@ -162,6 +182,12 @@ impl Desk {
             URL_SAFE_NO_PAD.encode(fixed(&signature).context("a signature is not as it should be")?);
         Ok(format!("{signed}.{signature}"))
     }
+}
+
+/// Whose login this is, as it is sent.
+fn user_of(login: &str) -> Option<String> {
+    let login = String::from_utf8(STANDARD.decode(login).ok()?).ok()?;
+    login.split_once(':').map(|(user, _)| user.to_owned())
 }
 
 /// The two numbers of a signature in 32 bytes each, as tokens have them (RFC 7518 section 3.4), out of their DER.

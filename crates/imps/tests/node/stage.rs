@@ -182,6 +182,16 @@ pub(crate) fn source(name: &str, secret_type: &str, says: Value) -> Value {
     })
 }
 
+/// What `imps` answers in JSON, and its exit code.
+pub(crate) async fn ask(kubeconfig: &Path, arguments: &[&str]) -> (Option<i32>, Value) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_imps"));
+    command.args(arguments).args(["-o", "json", "--kubeconfig"]).arg(kubeconfig);
+    let output = command.output().await.unwrap();
+    let report = serde_json::from_slice(&output.stdout);
+    let complaint = || String::from_utf8_lossy(&output.stderr);
+    (output.status.code(), report.unwrap_or_else(|_| panic!("{arguments:?}: {}", complaint())))
+}
+
 #[expect(clippy::print_stdout, reason = "the one place where the scene tells what it measured")]
 pub(crate) fn say(line: &str) {
     println!("{line}");
