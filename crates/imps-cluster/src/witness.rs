@@ -4,6 +4,7 @@
 //! Both ways end in one [`Testimony`], so that nothing is found offline that would not be found on a cluster. What
 //! could not be looked at is part of it. Nothing here decides.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use imps_api::keys;
@@ -46,7 +47,7 @@ pub enum Asked {
 pub struct Testimony {
     /// The objects by their kinds, Secrets with their values.
     objects: BTreeMap<String, Vec<Value>>,
-    /// Which of a kind are in a namespace, by their numbers among them.
+    /// Which of a kind are in a namespace, by their numbers among them; of events, which are about a pod.
     here: BTreeMap<String, BTreeMap<String, Vec<usize>>>,
     /// Secrets that were looked for and are not there.
     absent: BTreeSet<SecretRef>,
@@ -93,12 +94,12 @@ impl Testimony {
         testimony
     }
 
-    /// The cases that are asked for.
-    pub fn cases(&self, asked: &Asked) -> Result<Vec<Case>, Missing> {
-        let pods: Vec<(Value, String)> = match asked {
+    /// The cases that are asked for, one after the other, as they may be many.
+    pub fn cases(&self, asked: &Asked) -> Result<impl ExactSizeIterator<Item = Case> + use<'_>, Missing> {
+        let pods: Vec<Candidate<'_>> = match asked {
             Asked::Object { kind: "Pod", namespace, name } => {
                 let pod = self.find("Pod", namespace, name).ok_or_else(|| missing("pod", namespace, name))?;
-                vec![(pod.clone(), format!("pod/{name}"))]
+                vec![(Cow::Borrowed(pod), format!("pod/{name}"))]
             }
             Asked::Object { kind, namespace, name } => {
                 let workload = self
@@ -112,20 +113,21 @@ impl Testimony {
                     "kind": "Pod", "metadata": {"namespace": namespace},
                     "spec": {"serviceAccountName": account, "containers": [{"name": "app", "image": image}]},
                 });
-                vec![(pod, "a pod with this image".to_owned())]
+                vec![(Cow::Owned(pod), "a pod with this image".to_owned())]
             }
         };
         // What ImagePullSecrets mean for a namespace is the same for all of its pods.
         let readings = lowering::readings(self);
-        let mut grants: BTreeMap<&str, Sight<Vec<Granted>>> = BTreeMap::new();
-        for (pod, _) in &pods {
-            let here = lowering::namespace(pod);
-            grants.entry(here).or_insert_with(|| lowering::grants_in(self, &readings, here));
-        }
-        let case = |(pod, subject): &(Value, String)| {
-            lowering::case(self, pod, subject, grants[lowering::namespace(pod)].clone())
-        };
-        Ok(pods.iter().map(case).collect())
+        let mut grants: BTreeMap<String, Sight<Vec<Granted>>> = BTreeMap::new();
+        Ok(pods.into_iter().map(move |(pod, subject)| {
+            let here = lowering::namespace(&pod);
+            let known = grants.get(here).cloned().unwrap_or_else(|| {
+                let granted = lowering::grants_in(self, &readings, here);
+                grants.insert(here.to_owned(), granted.clone());
+                granted
+            });
+            lowering::case(self, &pod, &subject, known)
+        }))
     }
 
     /// What is known about a namespace.
@@ -183,7 +185,10 @@ impl Testimony {
 
     fn add(&mut self, object: Value) {
         let kind = object["kind"].as_str().unwrap_or_default().to_owned();
-        let place = lowering::namespace(&object).to_owned();
+        let place = match kind.as_str() {
+            "Event" => pod_of_event(&object),
+            _ => lowering::namespace(&object).to_owned(),
+        };
         let objects = self.objects.entry(kind.clone()).or_default();
         self.here.entry(kind).or_default().entry(place).or_default().push(objects.len());
         objects.push(object);
@@ -193,8 +198,13 @@ impl Testimony {
         self.objects.get(kind).map_or(&[], Vec::as_slice)
     }
 
+    /// The events about a pod, or one that had its name before.
+    fn events(&self, namespace: &str, pod: &str) -> impl Iterator<Item = &Value> {
+        self.within("Event", &format!("{namespace}/{pod}"))
+    }
+
     /// Those of a kind in a namespace.
-    fn within(&self, kind: &str, namespace: &str) -> impl Iterator<Item = &Value> {
+    fn within(&self, kind: &str, namespace: &str) -> impl Iterator<Item = &Value> + use<'_> {
         let numbers = self.here.get(kind).and_then(|places| places.get(namespace));
         let objects = self.of(kind);
         numbers.into_iter().flatten().map(|number| &objects[*number])
@@ -206,7 +216,7 @@ impl Testimony {
     }
 
     /// The pods that a workload selects, or the one that it would make.
-    fn pods_of(&self, workload: &Value) -> Vec<(Value, String)> {
+    fn pods_of(&self, workload: &Value) -> Vec<Candidate<'_>> {
         let selector = lowering::selector(workload);
         let here = |pod: &&Value| lowering::namespace(pod) == lowering::namespace(workload);
         let selected = |pod: &&Value| {
@@ -217,20 +227,20 @@ impl Testimony {
             pods.iter().copied().filter(|pod| lowering::waits_for_an_image(pod)).collect();
         let shown = if sick.is_empty() { pods } else { sick };
         if shown.is_empty() {
-            return lowering::template(workload).into_iter().collect();
+            let made = lowering::template(workload);
+            return made.into_iter().map(|(pod, subject)| (Cow::Owned(pod), subject)).collect();
         }
-        shown.into_iter().map(|pod| (pod.clone(), format!("pod/{}", lowering::name(pod)))).collect()
+        shown.into_iter().map(candidate).collect()
     }
 
     /// Pods that wait for an image; of manifests also what is yet to become a pod.
-    fn failing(&self, namespace: Option<&str>) -> Vec<(Value, String)> {
+    fn failing(&self, namespace: Option<&str>) -> Vec<Candidate<'_>> {
         let here =
             |object: &&Value| namespace.is_none_or(|namespace| lowering::namespace(object) == namespace);
         let relevant =
             |pod: &&Value| lowering::waits_for_an_image(pod) || self.offline && !lowering::is_admitted(pod);
         let pods = self.of("Pod").iter().filter(here).filter(relevant);
-        let mut found: Vec<(Value, String)> =
-            pods.map(|pod| (pod.clone(), format!("pod/{}", lowering::name(pod)))).collect();
+        let mut found: Vec<Candidate<'_>> = pods.map(candidate).collect();
         if self.offline {
             let workloads =
                 self.objects.values().flatten().filter(here).filter(|object| lowering::makes_pods(object));
@@ -255,6 +265,19 @@ impl Testimony {
             .find(|gap| gap.kind == kind && fits(&gap.namespace, namespace) && fits(&gap.name, name));
         gap.map_or(Sight::Absent, |gap| Sight::Unseen(gap.why.clone()))
     }
+}
+
+/// A pod, and what to call it.
+type Candidate<'t> = (Cow<'t, Value>, String);
+
+fn candidate(pod: &Value) -> Candidate<'_> {
+    (Cow::Borrowed(pod), format!("pod/{}", lowering::name(pod)))
+}
+
+fn pod_of_event(event: &Value) -> String {
+    let regarded = lowering::regarded(event);
+    let namespace = regarded["namespace"].as_str().unwrap_or_else(|| lowering::namespace(event));
+    format!("{namespace}/{}", regarded["name"].as_str().unwrap_or_default())
 }
 
 fn none_among_manifests(kind: &str) -> String {

@@ -7,7 +7,7 @@ use imps_api::keys;
 use imps_core::dockerconfig::Format;
 use imps_core::name::SecretRef;
 use kube::Client;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::lowering::{self, EVENT_REASONS};
 use super::{Asked, Gap, Testimony};
@@ -67,8 +67,9 @@ impl Needs {
     fn of(testimony: &Testimony, asked: &Asked) -> Self {
         let mut needs = Self::default();
         let objects = testimony.objects.values().flatten();
-        let templates = objects.filter_map(|object| Some(lowering::template(object)?.0));
-        needs.pods(testimony.of("Pod").iter().cloned().chain(templates));
+        let templates: Vec<Value> =
+            objects.filter_map(|object| Some(lowering::template(object)?.0)).collect();
+        needs.pods(testimony.of("Pod").iter().chain(&templates));
         if let Asked::Image { namespace, account, .. } = asked {
             needs.add(namespace, account);
         }
@@ -78,13 +79,12 @@ impl Needs {
     /// Those of pods that wait for an image alone.
     fn of_waiting(testimony: &Testimony) -> Self {
         let mut needs = Self::default();
-        needs.pods(testimony.of("Pod").iter().filter(|pod| lowering::waits_for_an_image(pod)).cloned());
+        needs.pods(testimony.of("Pod").iter().filter(|pod| lowering::waits_for_an_image(pod)));
         needs
     }
 
-    fn pods(&mut self, pods: impl Iterator<Item = Value>) {
+    fn pods<'v>(&mut self, pods: impl Iterator<Item = &'v Value>) {
         for pod in pods {
-            let pod = &pod;
             let place = lowering::namespace(pod).to_owned();
             self.nodes.extend(lowering::expectant_node(pod).map(str::to_owned));
             let account =
@@ -421,23 +421,40 @@ impl Witness<'_> {
     }
 }
 
-/// A pod without what no case needs; of a large cluster thousands are held at once.
+/// What a case needs of a pod; of a large cluster thousands are held at once.
 fn lean_pod(mut pod: Value) -> Value {
-    if let Some(metadata) = pod["metadata"].as_object_mut() {
-        metadata.remove("managedFields");
-    }
+    keep(&mut pod["metadata"], &["name", "namespace", "uid", "labels", "annotations", "deletionTimestamp"]);
+    keep(
+        &mut pod["spec"],
+        &[
+            "nodeName",
+            "serviceAccountName",
+            "imagePullSecrets",
+            "containers",
+            "initContainers",
+            "ephemeralContainers",
+        ],
+    );
     for list in ["containers", "initContainers", "ephemeralContainers"] {
         for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
-            *container = json!({
-                "name": container["name"], "image": container["image"],
-                "imagePullPolicy": container["imagePullPolicy"],
-            });
+            keep(container, &["name", "image", "imagePullPolicy"]);
         }
     }
-    if let Some(spec) = pod["spec"].as_object_mut() {
-        spec.remove("volumes");
+    let statuses = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
+    keep(&mut pod["status"], &[&["phase"], &statuses[..]].concat());
+    for list in statuses {
+        for status in pod["status"][list].as_array_mut().into_iter().flatten() {
+            keep(status, &["name", "state"]);
+        }
     }
     pod
+}
+
+/// Leaves these fields, in memory of their own: those that go would leave theirs half empty.
+fn keep(value: &mut Value, fields: &[&str]) {
+    let Some(object) = value.as_object_mut() else { return };
+    let kept = fields.iter().filter_map(|field| object.remove_entry(*field));
+    *object = kept.collect();
 }
 
 /// A Secret with the value of a docker config only. Of any other type it matters what it is called and which keys it

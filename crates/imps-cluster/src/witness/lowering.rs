@@ -353,16 +353,14 @@ fn events(testimony: &Testimony, pod: &Value) -> Vec<(Option<String>, String)> {
     if name.is_empty() {
         return Vec::new();
     }
+    // A pod that was made anew under its name is another one.
+    let own = pod.pointer("/metadata/uid").and_then(Value::as_str);
     let about = |event: &&Value| {
-        let object = regarded(event);
-        // A pod that was made anew under its name is another one.
-        let (uid, own) = (object["uid"].as_str(), pod.pointer("/metadata/uid").and_then(Value::as_str));
-        object["name"] == name
-            && object["namespace"].as_str().is_none_or(|at| at == namespace(pod))
-            && (uid.is_none() || own.is_none() || uid == own)
+        let uid = regarded(event)["uid"].as_str();
+        uid.is_none() || own.is_none() || uid == own
     };
-    let mut events: Vec<&Value> =
-        testimony.of("Event").iter().filter(about).filter(|event| is_of_a_pull(event)).collect();
+    let events = testimony.events(namespace(pod), name);
+    let mut events: Vec<&Value> = events.filter(about).filter(|event| is_of_a_pull(event)).collect();
     events.sort_by_key(|event| moment(event).to_owned());
     let container = |event: &Value| {
         let path = regarded(event)["fieldPath"].as_str()?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use imps_cluster::witness::{Asked, Testimony, look};
-use imps_core::diagnosis::{Code, PullError, Severity, classify, diagnose};
+use imps_core::diagnosis::{Case, Code, PullError, Severity, classify, diagnose};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -20,6 +20,9 @@ pub(super) mod report;
 pub(super) mod screen;
 
 use report::{EventReport, Report};
+
+/// After how many pods it is told how far the examination is.
+const PROGRESS_EVERY: usize = 500;
 
 /// The namespace that manifests are in when they do not say.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -42,11 +45,24 @@ fn examine(args: DiagnoseArgs) -> Result<ExitCode, Error> {
     let testimony_and_asked = if args.filename.is_empty() { live(args)? } else { offline(&args)? };
     let (testimony, asked) = testimony_and_asked;
     let now = at.unwrap_or_else(Timestamp::now).as_second();
-    let mut cases = testimony.cases(&asked)?;
-    if let Some(patience) = patience {
-        inquiry::ask_registries(&mut cases, patience)?;
-    }
-    let pods = cases.iter().map(|case| report::pod(case, &diagnose(case, now))).collect();
+    let cases = testimony.cases(&asked)?;
+    let count = cases.len();
+    let told = |(number, case): (usize, Case)| {
+        if number > 0 && number.is_multiple_of(PROGRESS_EVERY) {
+            output::progress(&format!("examining pods: {number} of {count}"));
+        }
+        report::pod(&case, &diagnose(&case, now))
+    };
+    let pods = match patience {
+        Some(patience) => {
+            let mut cases: Vec<Case> = cases.collect();
+            inquiry::ask_registries(&mut cases, patience)?;
+            cases.into_iter().enumerate().map(told).collect()
+        }
+        None => cases.enumerate().map(told).collect(),
+    };
+    output::progress("");
+    drop(testimony);
     let report = Report::new(pods);
     print(output, &report, || screen::render(&report, output == ReportFormat::Wide, output::in_colour()))?;
     Ok(exit(level, report.severity(), report.is_open()))
@@ -111,12 +127,12 @@ fn explain(args: &DiagnoseArgs, message: String) -> Result<ExitCode, Error> {
 }
 
 fn print(format: ReportFormat, report: &impl Serialize, screen: impl Fn() -> String) -> Result<(), Error> {
-    let text = match format {
-        ReportFormat::Table | ReportFormat::Wide => screen(),
-        ReportFormat::Json => format!("{}\n", serde_json::to_string_pretty(report)?),
-        ReportFormat::Yaml => serde_saphyr::to_string(report)?,
-    };
-    Ok(output::print(&text)?)
+    match format {
+        ReportFormat::Table | ReportFormat::Wide => output::print(&screen())?,
+        ReportFormat::Json => output::print_json(report)?,
+        ReportFormat::Yaml => output::print(&serde_saphyr::to_string(report)?)?,
+    }
+    Ok(())
 }
 
 /// The exit code of what was found.

@@ -63,8 +63,7 @@ fn of_image(args: &ExplainArgs, namespace: String, image: String) -> Result<Sum,
     let account = args.service_account.clone();
     let asked = Asked::Image { namespace: namespace.clone(), image, account };
     let seen = if args.filename.is_empty() { live(args, &asked)? } else { testimony(&args.filename)? };
-    let cases = seen.cases(&asked)?;
-    let case = cases.first().ok_or("there is nothing to explain")?;
+    let case = &seen.cases(&asked)?.next().ok_or("there is nothing to explain")?;
     if case.space == Sight::Absent {
         // The same words as about the namespace itself.
         seen.place(&namespace)?;

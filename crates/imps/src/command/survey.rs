@@ -61,9 +61,8 @@ impl Scope<'_> {
         }
         let now = self.at.as_second();
         let cases = testimony.cases(&Asked::Failing(self.namespace.map(str::to_owned)))?;
-        let patients = cases.iter().map(|case| (case, diagnose(case, now)));
-        let patients = patients.filter(|(case, _)| case.pod.admitted);
-        let patients = patients.map(|(case, diagnosis)| Patient::new(case, &diagnosis)).collect();
+        let admitted = cases.filter(|case| case.pod.admitted);
+        let patients = admitted.map(|case| Patient::new(&case, &diagnose(&case, now))).collect();
         let settlements = testimony.settlements(self.namespace);
         let survey = survey(&testimony.granted(), settlements, patients, testimony.gaps(), now);
         Ok(Surveyed { survey, testimony, cluster })

@@ -7,6 +7,16 @@ pub(crate) fn print(text: &str) -> std::io::Result<()> {
     show(text).map(drop)
 }
 
+/// Writes JSON, piece by piece, as it may be large. A reader that went away is no error either.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> std::io::Result<()> {
+    let mut output = std::io::BufWriter::new(std::io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut output, value).map_err(std::io::Error::from);
+    match written.and_then(|()| writeln!(output)).and_then(|()| output.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
 /// As [`print`], and says whether anybody is left to read.
 pub(crate) fn show(text: &str) -> std::io::Result<bool> {
     let mut output = std::io::stdout().lock();
