@@ -12,6 +12,7 @@ mod mission {
     pub(crate) mod bad_source;
     pub(crate) mod canary;
     pub(crate) mod cloud;
+    pub(crate) mod completion;
     pub(crate) mod crd;
     pub(crate) mod definition;
     pub(crate) mod diagnose;
