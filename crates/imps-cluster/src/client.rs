@@ -69,6 +69,13 @@ pub async fn connect_fenced(
     Ok(builder.with_layer(&counting).with_layer(&Pace::default()).with_layer(&Fence(warrant)).build())
 }
 
+/// The names of the contexts in a kubeconfig, or in those of the usual places; none where nothing can be read.
+pub fn contexts(kubeconfig: Option<&std::path::Path>) -> Vec<String> {
+    let read = kubeconfig.map_or_else(Kubeconfig::read, Kubeconfig::read_from);
+    let contexts = read.map(|kubeconfig| kubeconfig.contexts).unwrap_or_default();
+    contexts.into_iter().map(|context| context.name).collect()
+}
+
 /// The namespace of the pod that this process runs in, if it does.
 pub fn own_namespace() -> Option<String> {
     let text = std::fs::read_to_string(NAMESPACE_FILE).ok()?;

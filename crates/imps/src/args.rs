@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use imps_api::keys;
 use imps_core::name::{NamespaceName, SecretRef, is_dns_label, is_dns_subdomain};
+
+use crate::command::candidates;
 
 /// Puts the right registry credentials into the right namespaces, keeps them valid, and explains itself.
 #[derive(Parser, Debug)]
@@ -239,12 +242,14 @@ pub(crate) enum Command {
         after_help = "Example:\n  kubectl -n imps-system exec deploy/imps-controller -- /imps log-level raise"
     )]
     LogLevel(LogLevelArgs),
-    /// Print the script by which a shell completes commands and flags
+    /// Print the script by which a shell completes commands, flags and names
     ///
     /// bash, zsh, fish, powershell and elvish complete `imps`; where each looks for scripts is told by its manual.
+    /// Each script asks the program that it finds in PATH. Names of ImagePullSecrets, namespaces, pods and deployments
+    /// (deploy/NAME) are those of the cluster, if it answers within two seconds and lets you list them.
     ///
     /// kubectl completes `kubectl imps`, in whatever shell kubectl itself is completed: save that script under the
-    /// name kubectl_complete-imps in a folder of PATH, and make it executable. It needs bash 4.4 or later.
+    /// name kubectl_complete-imps in a folder of PATH, and make it executable.
     #[command(after_help = "Examples:\n  source <(imps completion bash)\n  \
         imps completion fish > ~/.config/fish/completions/imps.fish\n  \
         imps completion kubectl > ~/bin/kubectl_complete-imps && chmod +x ~/bin/kubectl_complete-imps")]
@@ -276,7 +281,7 @@ pub(crate) enum MetricsFormat {
 #[command(group = clap::ArgGroup::new("sure").multiple(true).args(["yes", "dry_run"]))]
 pub(crate) struct SuspendArgs {
     /// Names of ImagePullSecrets
-    #[arg(value_name = "NAME", value_parser = object_name)]
+    #[arg(value_name = "NAME", value_parser = object_name, add = ArgValueCandidates::new(candidates::grants))]
     pub(crate) names: Vec<String>,
     /// All ImagePullSecrets of the cluster; only together with --yes or --dry-run
     #[arg(short = 'A', long, requires = "sure")]
@@ -295,7 +300,7 @@ pub(crate) struct SuspendArgs {
 #[command(group = clap::ArgGroup::new("which").required(true).args(["names", "all"]))]
 pub(crate) struct RefreshArgs {
     /// Names of ImagePullSecrets
-    #[arg(value_name = "NAME", value_parser = object_name)]
+    #[arg(value_name = "NAME", value_parser = object_name, add = ArgValueCandidates::new(candidates::grants))]
     pub(crate) names: Vec<String>,
     /// All ImagePullSecrets of the cluster
     #[arg(short = 'A', long)]
@@ -486,7 +491,7 @@ pub(crate) struct AccessArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// A context of the kubeconfig
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(candidates::of_kubeconfig))]
     pub(crate) context: Option<String>,
 }
 
@@ -611,10 +616,11 @@ pub(crate) enum Feature {
     .args(["target", "namespace", "all", "filename", "image", "event"]))]
 pub(crate) struct DiagnoseArgs {
     /// A pod, or what makes pods: POD, pod/NAME, deploy/NAME, sts/NAME, ds/NAME, rs/NAME or job/NAME
-    #[arg(value_name = "POD|KIND/NAME", value_parser = target)]
+    #[arg(value_name = "POD|KIND/NAME", value_parser = target, add = ArgValueCompleter::new(candidates::targets))]
     pub(crate) target: Option<Target>,
     /// Its namespace; alone, all pods there that wait for an image
-    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace_name)]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace_name,
+          add = ArgValueCandidates::new(candidates::namespaces))]
     pub(crate) namespace: Option<NamespaceName>,
     /// All pods of the cluster that wait for an image
     #[arg(short = 'A', long, conflicts_with_all = ["target", "namespace", "image"])]
@@ -660,10 +666,11 @@ pub(crate) struct DiagnoseArgs {
 #[derive(clap::Args, Debug)]
 pub(crate) struct ExplainArgs {
     /// A namespace; with -n, an image as if a pod in that namespace were made with it
-    #[arg(value_name = "NAMESPACE|IMAGE")]
+    #[arg(value_name = "NAMESPACE|IMAGE", add = ArgValueCandidates::new(candidates::namespaces))]
     pub(crate) what: String,
     /// The namespace of the pod that would pull the image
-    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace_name)]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace_name,
+          add = ArgValueCandidates::new(candidates::namespaces))]
     pub(crate) namespace: Option<NamespaceName>,
     /// As whom that pod would run
     #[arg(long, value_name = "NAME", requires = "namespace", default_value = "default")]
@@ -718,7 +725,7 @@ fn is_image(text: &str) -> bool {
 #[derive(clap::Args, Debug)]
 pub(crate) struct StatusArgs {
     /// One ImagePullSecret; all of them when not given
-    #[arg(value_name = "NAME", value_parser = grant_name)]
+    #[arg(value_name = "NAME", value_parser = grant_name, add = ArgValueCandidates::new(candidates::grants))]
     pub(crate) name: Option<String>,
     /// Print it again when something changes, until interrupted
     #[arg(short, long)]
@@ -892,7 +899,8 @@ pub(crate) struct MigrateImpsArgs {
     #[arg(short, long = "filename", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
     pub(crate) filename: Vec<PathBuf>,
     /// Look for Deployments in this namespace only
-    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace,
+          add = ArgValueCandidates::new(candidates::namespaces))]
     pub(crate) namespace: Option<String>,
     /// For people or for machines
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]

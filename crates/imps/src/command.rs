@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use crate::args::Command;
 use crate::runtime::output;
 
+pub(crate) mod candidates;
 mod cluster;
-mod completion;
+pub(crate) mod completion;
 mod controller;
 mod crd;
 mod diagnose;

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::FromArgMatches;
 
 fn main() -> ExitCode {
+    command::completion::answer();
     let given = program::arguments(std::env::args_os());
     let name = given.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let matches = program::command(&name).get_matches_from(given);

@@ -14,6 +14,7 @@ mod mission {
     pub(crate) mod bad_source;
     pub(crate) mod canary;
     pub(crate) mod cloud;
+    pub(crate) mod completion;
     pub(crate) mod corpus;
     pub(crate) mod crd;
     pub(crate) mod definition;

@@ -230,24 +230,88 @@ fn the_series_of_metrics_are_listed_for_people_and_as_the_document_has_them() {
     );
 }
 
+/// A folder for PATH with the program in it, under both of its names.
+fn folder_of_path() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["imps", "kubectl-imps"] {
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_imps"), folder.path().join(name)).unwrap();
+    }
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    (folder, path)
+}
+
 #[test]
-fn every_shell_gets_a_script_and_kubectl_one_that_answers() {
+fn every_shell_gets_a_script_and_those_of_bash_and_kubectl_answer() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = text(&imps(&["completion", shell]));
-        assert!(script.contains("diagnose") && script.contains("fail-level"), "{shell}: {script}");
+        assert!(script.contains("IMPS_COMPLETE"), "{shell}: {script}");
     }
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, path) = folder_of_path();
     let script = folder.path().join("kubectl_complete-imps");
     std::fs::write(&script, imps(&["completion", "kubectl"]).stdout).unwrap();
-    let complete = |words: &[&str]| {
-        let output = Command::new("bash").arg(&script).args(words).output().unwrap();
+    let of_kubectl = |words: &[&str]| {
+        let output = Command::new("sh").arg(&script).args(words).env("PATH", &path).output().unwrap();
         text(&output).lines().map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(complete(&["dia"]), ["diagnose", ":0"]);
-    assert_eq!(complete(&["crd", "a"]), ["apply", ":0"]);
-    assert_eq!(complete(&["diagnose", "--fail-l"]), ["--fail-level", ":0"]);
-    assert_eq!(complete(&["diagnose", "--fail-level", "w"]), ["warning", ":0"]);
-    assert_eq!(complete(&["no-such-command-x"]), [":0"]);
+    assert_eq!(of_kubectl(&["dia"]), ["diagnose", ":0"]);
+    assert_eq!(of_kubectl(&["crd", "a"]), ["apply", ":0"]);
+    assert_eq!(of_kubectl(&["diagnose", "--fail-l"]), ["--fail-level", ":0"]);
+    assert_eq!(of_kubectl(&["diagnose", "--fail-level", "w"]), ["warning", ":0"]);
+    assert_eq!(of_kubectl(&["no-such-command-x"]), [":0"]);
+    let of_bash = |words: &str| {
+        let script = format!(
+            "source <(imps completion bash); COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
+             _clap_complete_imps imps \"${{COMP_WORDS[COMP_CWORD]}}\"; echo \"${{COMPREPLY[*]}}\""
+        );
+        let output = Command::new("bash").args(["-c", &script]).env("PATH", &path).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(of_bash("imps dia"), "diagnose");
+    assert_eq!(of_bash("imps diagnose --fail-level w"), "warning");
+}
+
+/// What is offered for the last of these words.
+fn completed(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_imps"))
+        .args(["--", "imps"])
+        .args(words)
+        .env("IMPS_COMPLETE", "bash")
+        .env("_CLAP_COMPLETE_INDEX", words.len().to_string())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn contexts_are_completed_and_of_a_cluster_that_does_not_answer_nothing_is_said() {
+    // Somebody takes the call, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config");
+    let kubeconfig = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "stage",
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", silent.local_addr().unwrap())}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [
+            {"name": "stage", "context": {"cluster": "c", "user": "u"}},
+            {"name": "production", "context": {"cluster": "c", "user": "u"}},
+        ],
+    });
+    std::fs::write(&file, kubeconfig.to_string()).unwrap();
+    let file = file.to_str().unwrap();
+    let contexts = completed(&["status", "--kubeconfig", file, "--context", ""]);
+    let mut names: Vec<String> = text(&contexts).lines().map(str::to_owned).collect();
+    names.sort();
+    assert_eq!(names, ["production", "stage"]);
+    assert_eq!(text(&completed(&["status", "--kubeconfig", file, "--context", "st"])), "stage");
+    assert_eq!(text(&completed(&["status", "--kubeconfig", "/dev/null/none", "--context", "st"])), "");
+
+    for words in [&["suspend"][..], &["explain", "x", "-n"], &["diagnose"]] {
+        let begun = std::time::Instant::now();
+        let output = completed(&[&words[..1], &["--kubeconfig", file], &words[1..], &["x"]].concat());
+        assert!(output.status.success() && text(&output).is_empty(), "{words:?}: {}", text(&output));
+        // Requests alone may take much longer, and a person has long given up.
+        assert!(begun.elapsed().as_secs() < 9, "{words:?}: {:?}", begun.elapsed());
+    }
 }
 
 #[test]

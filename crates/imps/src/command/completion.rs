@@ -1,39 +1,48 @@
-//! `imps completion`: the scripts by which shells, and kubectl for its plugin, complete commands and flags.
+//! `imps completion`: the scripts by which shells, and kubectl for its plugin, complete commands, flags and names. Each
+//! calls the program, which answers ahead of everything else when [`VARIABLE`] is set.
 
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use clap_complete::aot::{Shell, generate};
+use clap_complete::CompleteEnv;
+use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Zsh};
 
 use super::Error;
 use crate::args::{Args, CompletionArgs, CompletionShell};
 use crate::runtime::output;
 
+/// Says for which shell the program is to complete what was typed, instead of doing it.
+const VARIABLE: &str = "IMPS_COMPLETE";
+
 /// What kubectl runs to complete a plugin: it hands over the words after `kubectl imps`, the unfinished one last, and
 /// reads one completion a line, then a word for the shell, of which 0 means nothing special
 /// (kubernetes/kubectl:pkg/cmd/plugin_completion.go).
-const HEAD: &str = "#!/usr/bin/env bash\n\
-                    # Completes `kubectl imps`: save it as kubectl_complete-imps in a folder of PATH, executable.\n\n";
-const TAIL: &str = "\nCOMP_WORDS=(imps \"$@\")\nCOMP_CWORD=$#\n\
-                    # What the function asks of an interactive shell fails here, and does not matter.\n\
-                    _imps imps \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD - 1]}\" 2>/dev/null\n\
-                    [[ ${#COMPREPLY[@]} -eq 0 ]] || printf '%s\\n' \"${COMPREPLY[@]}\"\necho :0\n";
+const OF_KUBECTL: &str = "#!/bin/sh\n\
+    # Completes `kubectl imps`: save it as kubectl_complete-imps in a folder of PATH, executable.\n\
+    IMPS_COMPLETE=bash _CLAP_COMPLETE_INDEX=$# _CLAP_IFS='\n\
+    ' kubectl-imps -- imps \"$@\" 2>/dev/null | grep .\n\
+    echo :0\n";
 
 pub(super) fn run(args: &CompletionArgs) -> Result<ExitCode, Error> {
     let script = match args.shell {
-        CompletionShell::Bash => script(Shell::Bash)?,
-        CompletionShell::Zsh => script(Shell::Zsh)?,
-        CompletionShell::Fish => script(Shell::Fish)?,
-        CompletionShell::Powershell => script(Shell::PowerShell)?,
-        CompletionShell::Elvish => script(Shell::Elvish)?,
-        CompletionShell::Kubectl => format!("{HEAD}{}{TAIL}", script(Shell::Bash)?),
+        CompletionShell::Bash => script(&Bash)?,
+        CompletionShell::Zsh => script(&Zsh)?,
+        CompletionShell::Fish => script(&Fish)?,
+        CompletionShell::Powershell => script(&Powershell)?,
+        CompletionShell::Elvish => script(&Elvish)?,
+        CompletionShell::Kubectl => OF_KUBECTL.to_owned(),
     };
     output::print(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn script(shell: Shell) -> Result<String, Error> {
+fn script(shell: &dyn EnvCompleter) -> Result<String, Error> {
     let mut script = Vec::new();
-    generate(shell, &mut Args::command(), "imps", &mut script);
+    shell.write_registration(VARIABLE, "imps", "imps", "imps", &mut script)?;
     Ok(String::from_utf8(script)?)
+}
+
+/// Completes what was typed and ends, if that is what the program was called for.
+pub(crate) fn answer() {
+    CompleteEnv::with_factory(Args::command).var(VARIABLE).complete();
 }
