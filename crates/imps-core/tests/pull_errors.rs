@@ -95,6 +95,12 @@ const KUBELET: &[Row] = &[
          fork/exec /usr/local/lib/kubelet/credentialproviders/ecr-credential-provider: no such file or directory: ",
     ),
     (
+        is(Code::ProviderFailed),
+        "kubelet 1.36.2, in its log",
+        "\"Failed to provide credentials for image\" err=\"failed to get credential from external registry credential \
+         provider: error execing credential provider plugin fails for image reg.example/app: exit status 1: \"",
+    ),
+    (
         is(Code::RateLimited),
         "kubernetes/kubernetes:pkg/kubelet/images/helpers.go",
         "Failed to pull image \"app:1\": pull QPS exceeded",

@@ -24,11 +24,13 @@ use crate::{archive, tool};
 
 mod crossing;
 mod network;
+mod plugin;
 pub mod pod;
 mod unshared;
 
 use crossing::Crossing;
 use network::Network;
+pub use plugin::Plugin;
 pub use unshared::{Output, Unshared};
 
 /// The name that the node registers.
@@ -106,16 +108,26 @@ impl Node {
     /// address that they are told.
     pub async fn start_with_network(plane: &Plane) -> Result<Self> {
         let network = Network::open(plane).await?;
-        Self::start_in(plane, &[], Some(network)).await
+        Self::start_in(plane, &[], Some(network), &[]).await
     }
 
     /// As [`start`](Self::start), and these registries are reached by the names of their hosts. containerd is told of
     /// nothing but a proxy and whom to trust, so that all it does is what it does by itself.
     pub async fn start_for(plane: &Plane, registries: &[&Registry]) -> Result<Self> {
-        Self::start_in(plane, registries, None).await
+        Self::start_in(plane, registries, None, &[]).await
     }
 
-    async fn start_in(plane: &Plane, registries: &[&Registry], network: Option<Network>) -> Result<Self> {
+    /// As [`start`](Self::start), and the kubelet asks these for logins.
+    pub async fn start_with_plugins(plane: &Plane, plugins: &[Plugin]) -> Result<Self> {
+        Self::start_in(plane, &[], None, plugins).await
+    }
+
+    async fn start_in(
+        plane: &Plane,
+        registries: &[&Registry],
+        network: Option<Network>,
+        plugins: &[Plugin],
+    ) -> Result<Self> {
         let cgroup = unshared::cgroup().context("a node runs in namespaces of its own only")?;
         let programs = NodeBinaries::find()?;
         // On the memory of these namespaces. Not removed: other file systems are mounted in it.
@@ -136,7 +148,7 @@ impl Node {
         let configuration = folder.join("kubelet.json");
         let text = kubelet_configuration(&folder, &socket, &cgroup, port, healthz_port);
         fs::write(&configuration, text).context("cannot configure the kubelet")?;
-        let arguments = vec![
+        let mut arguments = vec![
             "--config".into(),
             configuration.into(),
             "--kubeconfig".into(),
@@ -149,6 +161,7 @@ impl Node {
             "--node-ip".into(),
             unshared::ADDRESS.into(),
         ];
+        arguments.extend(plugin::install(plugins, &folder)?);
         let kubelet = Daemon::new("kubelet", &programs.kubelet, &folder, arguments);
         let node = Self { kubelet, containerd, _crossing: crossing, _network: network, socket };
         node.run(plane, &folder, &programs.idle).await?;
@@ -247,6 +260,8 @@ fn kubelet_configuration(folder: &Path, socket: &Path, cgroup: &str, port: u16, 
         "imageGCHighThresholdPercent": 100,
         // What a pod is told is to be about its image, not about how many others are pulled.
         "registryPullQPS": 0,
+        // Of a watch that does not begin within a second it says that there is no such Secret.
+        "configMapAndSecretChangeDetectionStrategy": "Get",
         "serializeImagePulls": false,
         "localStorageCapacityIsolation": false,
         "makeIPTablesUtilChains": false,

@@ -5,7 +5,7 @@
 
 mod node {
     pub(crate) mod agreement;
-    pub(crate) mod kept;
+    pub(crate) mod beyond;
     pub(crate) mod providers;
     pub(crate) mod release;
     pub(crate) mod rows;

@@ -1,10 +1,11 @@
-//! An image that a node has, and who gets it from there: since Kubernetes 1.35 that takes a credential by which it was
-//! pulled, and what the kubelet says to others does not tell.
+//! What a node has beside the Secrets of a pod: images, which since Kubernetes 1.35 take a credential by which they
+//! were pulled, and logins of its own. Nobody sees either by looking at the pod.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use imps_testbed::binaries::NodeBinaries;
+use imps_testbed::node::Plugin;
 use imps_testbed::node::pod::{self, State};
 use imps_testbed::{ControlPlane, Login, Node, Options, Registry, Unshared, manifest};
 use k8s_openapi::api::core::v1::Pod;
@@ -19,8 +20,12 @@ const WITHIN: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 const REPOSITORY: &str = "team/kept";
+/// Images for which the node has a login, and for which what it asks fails.
+const SERVED: &str = "node/served";
+const FAILED: &str = "node/failed";
 const OWNER: Login<'static> = Login { user: "owner", password: "made-up" };
 const STRANGER: Login<'static> = Login { user: "stranger", password: "also-made-up" };
+const OF_NODE: Login<'static> = Login { user: "of-node", password: "made-up-as-well" };
 /// As whom the pods run.
 const ACCOUNT: &str = "runner";
 
@@ -34,28 +39,82 @@ async fn an_image_that_is_on_the_node_for_others_is_told_of() {
     inside(play()).await;
 }
 
+#[tokio::test]
+async fn a_login_of_the_node_comes_after_those_of_the_pod() {
+    if !Unshared::is_inside()
+        && let Err(missing) = Node::available()
+    {
+        return missing.skip_or_fail();
+    }
+    inside(play_plugins()).await;
+}
+
+async fn play_plugins() {
+    let registry = Registry::start(&[OWNER, OF_NODE]).await.unwrap();
+    let answer = json!({
+        "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "kind": "CredentialProviderResponse",
+        "cacheKeyType": "Image",
+        "auth": {registry.address(): {"username": OF_NODE.user, "password": OF_NODE.password}},
+    });
+    let plugins =
+        [("serves", SERVED, format!("cat > /dev/null; echo '{answer}'")), ("fails", FAILED, "exit 1".into())];
+    let plugins = plugins.map(|(name, path, script)| Plugin {
+        name,
+        images: format!("{}/{path}", registry.address()),
+        script,
+    });
+    let scene = Scene::open(&registry, &[SERVED, FAILED], &plugins).await;
+    scene.furnish("home", &registry).await;
+
+    scene.pod("home", "bare", SERVED, "Always", "").await;
+    scene.runs("home", "bare", "Successfully pulled image").await;
+    scene.pod("home", "stale", SERVED, "Always", "bad").await;
+    scene.runs("home", "stale", "Successfully pulled image").await;
+    let visitors = registry.visitors(SERVED).unwrap();
+    assert_eq!(
+        visitors,
+        [OWNER, OF_NODE, STRANGER, OF_NODE].map(|login| login.user),
+        "the first one pushed it"
+    );
+    let (code, report) = ask(&scene.kubeconfig, &["diagnose", "pod/bare", "-n", "home"]).await;
+    assert_eq!((code, &report["pods"][0]["verdict"]["code"]), (Some(0), &Value::Null), "{report:#}");
+    // What is not to be seen is not promised.
+    let image = scene.image(SERVED);
+    let arguments = ["explain", &image, "-n", "home", "--service-account", ACCOUNT];
+    let (code, report) = ask(&scene.kubeconfig, &arguments).await;
+    assert_eq!((code, &report["answer"]), (Some(1), &"unserved".into()), "{report:#}");
+
+    // Of a program that fails nothing is said but in the log of the kubelet.
+    scene.pod("home", "helpless", FAILED, "Always", "bad").await;
+    scene
+        .until("the kubelet is refused, and imps says where else to look", async || {
+            let report = scene.told("home", "helpless", "ErrImagePull").await?;
+            let findings = report["findings"].as_array().unwrap();
+            let asked =
+                |text: &Value| text.as_str().is_some_and(|text| text.contains("credential providers"));
+            let told = findings.iter().any(|one| one["code"] == "IMPS060" && asked(&one["evidence"]));
+            let agreed = told && report["verdict"]["code"] == "IMPS017";
+            if agreed { Ok(()) } else { Err(format!("{report:#}")) }
+        })
+        .await;
+    assert_eq!(registry.visitors(FAILED).unwrap(), [OWNER.user, STRANGER.user]);
+}
+
 async fn play() {
     let registry = Registry::start(&[OWNER]).await.unwrap();
-    let program = NodeBinaries::find().unwrap().idle;
-    registry.push_program(&format!("{REPOSITORY}:1"), &program, OWNER).await.unwrap();
-    let control = ControlPlane::start(Options::full()).await.unwrap();
-    let client = control.admin_client().await.unwrap();
-    let node = Node::start(&control).await.unwrap();
-    let kubeconfig = control.admin_kubeconfig().unwrap();
-    let image = format!("{}/{REPOSITORY}:1", registry.address());
-    let scene = Scene { client, kubeconfig, image, node };
+    let scene = Scene::open(&registry, &[REPOSITORY], &[]).await;
     for namespace in ["home", "street"] {
         scene.furnish(namespace, &registry).await;
     }
-    scene.pod("home", "first", "Always", "good").await;
+    scene.pod("home", "first", REPOSITORY, "Always", "good").await;
     scene.runs("home", "first", "Successfully pulled image").await;
 
     // Who has the Secret that it was pulled with, or another one with its login, needs no registry.
     registry.set_users(&[]).unwrap();
     let present = "already present on machine and can be accessed by the pod";
-    scene.pod("home", "second", "IfNotPresent", "good").await;
+    scene.pod("home", "second", REPOSITORY, "IfNotPresent", "good").await;
     scene.runs("home", "second", present).await;
-    scene.pod("street", "guest", "Never", "good").await;
+    scene.pod("street", "guest", REPOSITORY, "Never", "good").await;
     scene.runs("street", "guest", present).await;
     assert_eq!(registry.visitors(REPOSITORY).unwrap(), [OWNER.user]);
 
@@ -66,7 +125,7 @@ async fn play() {
         ("stranger", "IfNotPresent", "bad", "ErrImagePull", "IMPS017", "IMPS064"),
         ("forbidden", "Never", "", "ErrImageNeverPull", "IMPS004", "IMPS004"),
     ] {
-        scene.pod("street", name, policy, secret).await;
+        scene.pod("street", name, REPOSITORY, policy, secret).await;
         scene
             .until("the kubelet refuses, and the node says that it has the image", async || {
                 let report = scene.told("street", name, reason).await?;
@@ -83,11 +142,31 @@ async fn play() {
 struct Scene {
     client: Client,
     kubeconfig: PathBuf,
-    image: String,
+    /// The address of the registry.
+    address: String,
+    // Dropped in this order.
     node: Node,
+    _control: ControlPlane,
 }
 
 impl Scene {
+    /// With images that run in these repositories.
+    async fn open(registry: &Registry, repositories: &[&str], plugins: &[Plugin]) -> Self {
+        let program = NodeBinaries::find().unwrap().idle;
+        for repository in repositories {
+            registry.push_program(&format!("{repository}:1"), &program, OWNER).await.unwrap();
+        }
+        let control = ControlPlane::start(Options::full()).await.unwrap();
+        let client = control.admin_client().await.unwrap();
+        let node = Node::start_with_plugins(&control, plugins).await.unwrap();
+        let kubeconfig = control.admin_kubeconfig().unwrap();
+        Self { client, kubeconfig, address: registry.address().to_owned(), node, _control: control }
+    }
+
+    fn image(&self, repository: &str) -> String {
+        format!("{}/{repository}:1", self.address)
+    }
+
     /// A namespace, with a Secret that is let in and one that is not.
     async fn furnish(&self, namespace: &str, registry: &Registry) {
         let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
@@ -105,9 +184,9 @@ impl Scene {
         manifest::apply(&self.client, &objects).await.unwrap();
     }
 
-    async fn pod(&self, namespace: &str, name: &str, policy: &str, secret: &str) {
+    async fn pod(&self, namespace: &str, name: &str, repository: &str, policy: &str, secret: &str) {
         let secret = Some(secret).filter(|secret| !secret.is_empty());
-        let mut pod = pod::manifest(namespace, name, &self.image, secret);
+        let mut pod = pod::manifest(namespace, name, &self.image(repository), secret);
         pod["spec"]["serviceAccountName"] = ACCOUNT.into();
         pod["spec"]["containers"][0]["imagePullPolicy"] = policy.into();
         manifest::apply(&self.client, &[pod]).await.unwrap();
