@@ -92,6 +92,16 @@ async fn a_whole_cluster_is_shown_with_few_requests_and_what_may_not_be_read_is_
     let narrowed = said(&reader.run(&["tree", &grant, "-n", &places[1]]));
     assert!(narrowed.contains("namespaces (1 has, 0 left out)") && !narrowed.contains(&taken), "{narrowed}");
 
+    // In one namespace the right to get the Secret suffices, as to explain it.
+    let rules = json!([
+        rule("", &["namespaces", "secrets"], &["get"]),
+        rule("", &["pods", "serviceaccounts"], &["list"]),
+        rule(keys::GROUP, &["imagepullsecrets"], &["list"]),
+    ]);
+    let tenant = Reader::new(scene, rules).await;
+    let output = tenant.run(&["tree", &grant, "-n", &places[1]]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+
     // Who may see ImagePullSecrets and namespaces alone is told what the statuses say, and what is missing.
     let rules =
         json!([rule("", &["namespaces"], &["list"]), rule(keys::GROUP, &["imagepullsecrets"], &["list"]),]);
