@@ -43,6 +43,7 @@ mod mission {
     pub(crate) mod source;
     pub(crate) mod stage;
     pub(crate) mod status;
+    pub(crate) mod survey;
     pub(crate) mod suspend;
     pub(crate) mod target;
     pub(crate) mod wait;

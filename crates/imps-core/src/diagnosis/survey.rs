@@ -379,3 +379,80 @@ impl Survey {
         !self.gaps.is_empty() || self.tally.unknown > 0 || self.causes.iter().any(open)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patient(namespace: &str, pod: &str, code: Code, text: &str) -> Patient {
+        Patient {
+            namespace: namespace.into(),
+            subject: format!("pod/{pod}"),
+            images: Vec::new(),
+            verdict: Verdict {
+                code: Some(code),
+                text: text.to_owned(),
+                remedy: String::new(),
+                open: code == Code::Unauthorized,
+            },
+            severity: code.severity(),
+        }
+    }
+
+    fn of(patients: Vec<Patient>, gaps: &[&str]) -> Survey {
+        survey(&Sight::Absent, [], patients, gaps.iter().map(|gap| (*gap).to_owned()), 0)
+    }
+
+    #[test]
+    fn the_gravest_cause_comes_first_and_of_these_what_keeps_most() {
+        let survey = of(
+            vec![
+                patient("shop", "a", Code::NotSelected, "why"),
+                patient("shop", "b", Code::Dns, "pod/b of shop: no such host"),
+                patient("shop", "c", Code::MissPort, "secret/x: the port"),
+                // Who it is about is no part of the cause, another Secret is.
+                patient("yard", "d", Code::Dns, "pod/d of yard: no such host"),
+                patient("yard", "e", Code::MissPort, "secret/y: the port"),
+                patient("yard", "f", Code::NotSelected, "why"),
+                patient("yard", "g", Code::NotSelected, "why"),
+            ],
+            &[],
+        );
+        let found: Vec<(Option<Code>, usize)> =
+            survey.causes.iter().map(|cause| (cause.code, cause.patients.len())).collect();
+        let expected = [(Code::Dns, 2), (Code::MissPort, 1), (Code::MissPort, 1), (Code::NotSelected, 3)];
+        assert_eq!(found, expected.map(|(code, count)| (Some(code), count)));
+        assert_eq!((survey.tally.waiting, survey.severity()), (7, Severity::Error));
+        assert!(!survey.is_open());
+    }
+
+    #[test]
+    fn there_may_be_more_where_something_was_not_seen_or_a_verdict_is_not_sure() {
+        let gap = of(Vec::new(), &["cannot list pods", "cannot list pods"]);
+        assert_eq!((gap.gaps.len(), gap.is_open(), gap.severity()), (1, true, Severity::Ok));
+        assert!(of(vec![patient("shop", "a", Code::Unauthorized, "why")], &[]).is_open());
+        let unseen = survey(&Sight::Unseen("cannot list".to_owned()), [], Vec::new(), [], 0);
+        assert_eq!(unseen.gaps.iter().map(String::as_str).collect::<Vec<_>>(), ["cannot list"]);
+    }
+
+    #[test]
+    fn a_source_is_as_good_as_its_token_and_what_is_said_of_it() {
+        let source = |registries: &[&str], trouble: bool, expires: Option<i64>| SourceWord {
+            at: crate::name::SecretRef::new("access", "hub"),
+            trouble: trouble.then(|| ("Failing".to_owned(), String::new())),
+            registries: registries.iter().map(|registry| (*registry).to_owned()).collect(),
+            expires,
+        };
+        let now = 1_000_000;
+        for (source, severity) in [
+            (source(&["a.example"], false, None), Severity::Ok),
+            (source(&["a.example"], false, Some(now + SOON_SECONDS)), Severity::Ok),
+            (source(&["a.example"], false, Some(now + SOON_SECONDS - 1)), Severity::Warning),
+            (source(&["a.example"], true, Some(now + SOON_SECONDS)), Severity::Warning),
+            (source(&["a.example"], true, Some(now)), Severity::Error),
+            (source(&[], false, None), Severity::Info),
+        ] {
+            assert_eq!(grade(&source, now), severity, "{source:?}");
+        }
+    }
+}

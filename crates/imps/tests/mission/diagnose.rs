@@ -31,6 +31,7 @@ const READ: [(&str, &[&str]); 4] = [
     (imps_api::keys::GROUP, &["imagepullsecrets"]),
 ];
 
+/// The rules for it.
 pub(crate) fn everything() -> Value {
     READ.iter().map(|(group, resources)| rule(group, resources, &["get", "list"])).collect()
 }
@@ -48,7 +49,13 @@ fn verdicts(output: &Output) -> BTreeMap<String, String> {
 }
 
 /// Makes a pod, and says of it what a kubelet would.
-async fn waiting_pod(scene: &Scene, namespace: &str, name: &str, spec: Value, message: &str) -> Pod {
+pub(crate) async fn waiting_pod(
+    scene: &Scene,
+    namespace: &str,
+    name: &str,
+    spec: Value,
+    message: &str,
+) -> Pod {
     let pods = scene.pods(namespace);
     let mut spec = spec;
     spec["automountServiceAccountToken"] = json!(false);
@@ -93,7 +100,8 @@ fn names(secret: &str) -> Value {
     json!({"imagePullSecrets": [{"name": secret}]})
 }
 
-fn account(namespace: &str, name: &str, secrets: &[&str]) -> Value {
+/// A ServiceAccount that names these.
+pub(crate) fn account(namespace: &str, name: &str, secrets: &[&str]) -> Value {
     let secrets: Vec<Value> = secrets.iter().map(|name| json!({ "name": name })).collect();
     json!({
         "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace},

@@ -89,7 +89,7 @@ impl Witness<'_> {
     }
 
     /// What stands at the names that `ImagePullSecret`s write, or wrote: name by name, for which a right on these names
-    /// suffices, or where they are many among all Secrets.
+    /// suffices (in one namespace that to get them), or where they are many among all Secrets.
     async fn targets_across(&mut self, namespace: Option<&str>) {
         (self.progress)("secrets");
         let grants = self.testimony.of(keys::KIND).iter();
@@ -102,8 +102,14 @@ impl Witness<'_> {
             }
         } else {
             for name in &names {
-                let which = Which { namespace, name: Some(name), ..Which::default() };
-                if self.targets_into(which, Some(name), &names).await {
+                let looked = match namespace {
+                    Some(place) => self.target_in(place, name).await,
+                    None => {
+                        let which = Which { name: Some(name), ..Which::default() };
+                        self.targets_into(which, Some(name), &names).await
+                    }
+                };
+                if looked {
                     seen.insert(name);
                 }
             }
@@ -118,6 +124,19 @@ impl Witness<'_> {
             .flat_map(|place| seen.iter().map(move |name| SecretRef::new(place.as_str(), *name)));
         let found = self.secrets_seen();
         self.testimony.absent.extend(at.filter(|at| !found.contains(at)).collect::<Vec<_>>());
+    }
+
+    async fn target_in(&mut self, place: &str, name: &str) -> bool {
+        match get(self.client, Kind::SECRET, Some(place), name).await {
+            Ok(secret) => {
+                secret.into_iter().for_each(|one| self.testimony.add(with_pull_secret_alone(one)));
+                true
+            }
+            Err(fault) => {
+                self.gap("Secret", Some(place), Some(name), &fault);
+                false
+            }
+        }
     }
 
     async fn targets_into(&mut self, which: Which<'_>, name: Option<&str>, names: &BTreeSet<String>) -> bool {

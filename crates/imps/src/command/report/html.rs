@@ -174,7 +174,7 @@ fn remedy(text: &str) -> Markup {
 /// table is that is not laid out as one.
 fn table(caption: &str, columns: &[&str], rows: Markup) -> Markup {
     html! {
-        table role="table" {
+        table role="table" class=(format!("of-{}", columns.len())) {
             caption { (caption) }
             thead role="rowgroup" {
                 tr role="row" { @for column in columns { th scope="col" role="columnheader" { (column) } } }

@@ -433,8 +433,8 @@ fn facts(surveyed: &Surveyed, namespace: Option<&str>, at: Timestamp) -> Vec<(&'
         ("ServiceAccount", "ServiceAccounts that matter"),
         ("Secret", "Secrets that matter"),
     ];
-    let seen = kinds.map(|(kind, words)| format!("{} {words}", grouped(testimony.count(kind))));
-    facts.push(("Seen", seen.join(", ")));
+    let seen = kinds.map(|(kind, words)| format!("{words}: {}", grouped(testimony.count(kind))));
+    facts.push(("Seen", seen.join("; ")));
     facts
 }
 
