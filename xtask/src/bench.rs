@@ -49,8 +49,8 @@ const ATTACHED_QUICK: usize = 500;
 /// 127.0.0.1, and runs imps under its own ServiceAccount with the rights that `imps rbac` prints. Then it fills
 /// namespaces, adds single ones, breaks and deselects targets, rotates the credentials, listens to the silence,
 /// restarts, renews a token of an emulated AWS, and lets an endpoint hang. On another one it attaches Secrets to
-/// ServiceAccounts and takes them away again, on a third one it makes namespaces with a pod right after, and on a fourth
-/// it diagnoses thousands of pods. The table says what that took, what was demanded, and what others need.
+/// ServiceAccounts and takes them away again, on a third one it makes namespaces with a pod right after, and on a
+/// fourth it diagnoses thousands of pods. The table says what that took, what was demanded, and what others need.
 ///
 /// The control planes are etcd and kube-apiserver. Only the third has kube-controller-manager, which would take half of
 /// a small machine for the ServiceAccounts of new namespaces. Other work on the machine spoils single figures, but

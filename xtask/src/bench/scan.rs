@@ -142,7 +142,8 @@ async fn list_pods(admin: &Client) -> Result<Duration> {
 
 fn reader() -> Vec<Value> {
     let version = "rbac.authorization.k8s.io/v1";
-    let rule = |group: &str, resources: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": ["get", "list"]});
+    let verbs = ["get", "list"];
+    let rule = |group: &str, resources: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
     vec![
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}}),
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": READER, "namespace": HOME}}),
@@ -203,8 +204,8 @@ fn pod(index: usize) -> Value {
 
 /// Says of pods what a kubelet would.
 async fn wait_for_images(admin: &Client, names: &[String], indices: std::ops::Range<usize>) -> Result<()> {
-    let message = "Back-off pulling image \"registry.example/team/web:1\": ErrImagePull: failed to authorize: failed to \
-                   fetch anonymous token: unexpected status: 401 Unauthorized";
+    let message = "Back-off pulling image \"registry.example/team/web:1\": ErrImagePull: failed to authorize: failed \
+                   to fetch anonymous token: unexpected status: 401 Unauthorized";
     let status = json!({"status": {"phase": "Pending", "containerStatuses": [{
         "name": "app", "image": "registry.example/team/web:1", "imageID": "", "ready": false, "restartCount": 0,
         "state": {"waiting": {"reason": "ImagePullBackOff", "message": message}},
