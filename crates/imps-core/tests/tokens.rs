@@ -89,6 +89,12 @@ fn one_identity_is_exchanged_once_however_many_want_its_token() {
     assert_eq!(stage.calls.len(), 1);
     assert_eq!(stage.history.len(), 50 * 21, "one write per namespace and grant");
     assert_eq!((ready(&stage), held(&stage, "n49", TOKEN).as_deref()), (Truth::True, Some("team#1")));
+    for name in ["ecr", "copy", "ecr"] {
+        let effects = stage.relist(&Stream::Source(source(name)));
+        stage.perform_all(effects);
+    }
+    stage.pass(HOUR);
+    assert_eq!(stage.calls.len(), 1, "what is said again is no news");
     let writes = stage.history.len();
     stage.pass(7 * HOUR);
     assert_eq!(stage.calls.len(), 2, "renewed once, at half of its life");

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::exchange::{ExchangeFault, ExchangeKey, Issued, Order};
-use crate::name::SecretRef;
+use crate::holding::Version;
+use crate::name::{SecretRef, Uid};
 use crate::refresh::{Lane, Lease, Refresh};
 use crate::source::Document;
 
@@ -62,7 +63,8 @@ impl Exchange {
 #[derive(Default, Debug)]
 pub struct Exchanges {
     exchanges: BTreeMap<ExchangeKey, Exchange>,
-    placed: BTreeMap<SecretRef, ExchangeKey>,
+    /// What each source asks for, and in which version it does.
+    placed: BTreeMap<SecretRef, (ExchangeKey, (Uid, Version))>,
     lanes: BTreeMap<String, Lane>,
     /// How many requests were begun.
     begun: u64,
@@ -71,16 +73,17 @@ pub struct Exchanges {
 impl Exchanges {
     /// The exchange that a source asks for.
     pub fn of(&self, at: &SecretRef) -> Option<&Exchange> {
-        self.exchanges.get(self.placed.get(at)?)
+        self.exchanges.get(&self.placed.get(at)?.0)
     }
 
     pub(super) fn of_mut(&mut self, at: &SecretRef) -> Option<&mut Exchange> {
-        self.exchanges.get_mut(self.placed.get(at)?)
+        self.exchanges.get_mut(&self.placed.get(at)?.0)
     }
 
     /// A source asks for an exchange; it may have asked for another one before.
     pub(super) fn place(&mut self, at: &SecretRef, order: &Order, document: Document, now: Instant) {
-        let former = self.placed.insert(at.clone(), order.key);
+        let version = (document.uid.clone(), document.version);
+        let (former, former_version) = self.placed.insert(at.clone(), (order.key, version.clone())).unzip();
         if former.is_some_and(|former| former != order.key) {
             self.leave(at, former);
         }
@@ -93,18 +96,17 @@ impl Exchanges {
             placed: now,
             impatient: false,
         });
-        let known = exchange.document.uid == document.uid && exchange.document.version == document.version;
-        if exchange.users.contains(at) && !known {
+        let is_new = exchange.users.insert(at.clone());
+        if !is_new && former_version != Some(version) {
             exchange.refresh.rearm(now);
         }
-        exchange.users.insert(at.clone());
         exchange.document = Arc::new(document);
     }
 
     /// A source asks for none any more.
     pub(super) fn withdraw(&mut self, at: &SecretRef) {
         let former = self.placed.remove(at);
-        self.leave(at, former);
+        self.leave(at, former.map(|(key, _)| key));
     }
 
     fn leave(&mut self, at: &SecretRef, former: Option<ExchangeKey>) {
