@@ -56,6 +56,11 @@ impl<'a> Copy<'a> {
         self.objects.iter().filter(move |object| object["kind"] == kind)
     }
 
+    /// What is in no namespace.
+    fn shared(&self) -> impl Iterator<Item = &Value> {
+        self.of(keys::KIND).chain(self.of("Node"))
+    }
+
     fn api(&self, object: &Value) -> Api<DynamicObject> {
         manifest::api(&self.scene.client, object).unwrap()
     }
@@ -77,8 +82,8 @@ impl<'a> Copy<'a> {
     /// Makes all of it. What the API server refuses is told.
     async fn make(&self) -> Result<(), String> {
         let refused = |error: kube::Error| error.to_string();
-        for grant in self.of(keys::KIND) {
-            self.create(grant).await.map_err(refused)?;
+        for object in self.shared() {
+            self.create(object).await.map_err(refused)?;
         }
         // Accounts come without pull secrets first: a pod is given those that its account has when it is made.
         let accounts: BTreeSet<(String, String)> = self.accounts().collect();
@@ -161,13 +166,14 @@ impl<'a> Copy<'a> {
     async fn clean(&self) {
         let spaces: BTreeSet<String> = self.accounts().map(|(namespace, _)| namespace).collect();
         for namespace in spaces {
-            let (all, params) = (ListParams::default(), DeleteParams::default());
-            self.scene.secrets(&namespace).delete_collection(&params, &all).await.unwrap();
+            let (all, at_once) = (ListParams::default(), DeleteParams::default().grace_period(0));
+            self.scene.secrets(&namespace).delete_collection(&at_once, &all).await.unwrap();
+            self.scene.pods(&namespace).delete_collection(&at_once, &all).await.unwrap();
         }
-        for grant in self.of(keys::KIND) {
-            let name = text(&grant["metadata"]["name"]);
+        for object in self.shared() {
+            let name = text(&object["metadata"]["name"]);
             // One that was refused is not there.
-            let _ = self.api(grant).delete(&name, &DeleteParams::default()).await;
+            let _ = self.api(object).delete(&name, &DeleteParams::default()).await;
         }
     }
 

@@ -25,7 +25,7 @@ const ANONYMOUS: &str = "Back-off pulling image \"reg.example/team/app:1\": ErrI
 
 /// All that a diagnosis reads.
 const READ: [(&str, &[&str]); 4] = [
-    ("", &["pods", "events", "secrets", "serviceaccounts", "namespaces"]),
+    ("", &["pods", "events", "secrets", "serviceaccounts", "namespaces", "nodes"]),
     ("apps", &["deployments"]),
     ("batch", &["jobs"]),
     (imps_api::keys::GROUP, &["imagepullsecrets"]),

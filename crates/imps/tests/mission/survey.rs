@@ -77,7 +77,11 @@ async fn a_whole_cluster_is_shown_with_few_requests_and_what_may_not_be_read_is_
     assert_eq!(tree["sources"][0]["registries"], json!([HOST]), "{tree:#}");
     let requests = solo.requests_of(&reader.user);
     say(&format!("a tree of {PLACES} namespaces: {} requests", requests.len()));
-    assert!(requests.len() <= PLACES, "{requests:#?}");
+    // Other scenes have left things of theirs, but no namespace of these costs a request.
+    let uri = |request: &Value| request["requestURI"].as_str().unwrap().to_owned();
+    let into_one = requests.iter().map(uri).filter(|uri| places.iter().any(|place| uri.contains(place)));
+    assert_eq!(into_one.collect::<Vec<_>>(), [] as [String; 0]);
+    assert!(requests.len() < 60, "{requests:#?}");
 
     for format in ["html", "md"] {
         let output = reader.run(&["report", "-o", format]);
