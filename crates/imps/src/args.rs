@@ -542,10 +542,14 @@ impl PlanArgs {
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum OutputFormat {
-    /// A table
+    /// What matters most
     Table,
+    /// The same, with what else there is to say
+    Wide,
     /// JSON
     Json,
+    /// YAML
+    Yaml,
 }
 
 #[derive(clap::Args, Debug)]
@@ -611,6 +615,28 @@ pub(crate) enum Feature {
     ServiceAccounts,
 }
 
+/// What a question about pull secrets is answered from.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct EvidenceArgs {
+    /// A manifest, a folder of manifests, or - for standard input, instead of the cluster; can be given more than once
+    ///
+    /// Pods, what makes pods, Events, Secrets, ServiceAccounts, Namespaces, Nodes and ImagePullSecrets are looked at.
+    #[arg(short, long = "filename", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Judge ends of tokens as of this time instead of now: for manifests of an earlier day, or what ends by tonight
+    #[arg(long, value_name = "TIME")]
+    at: Option<jiff::Timestamp>,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
+impl EvidenceArgs {
+    /// The time as of which it is judged.
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        self.at.unwrap_or_else(jiff::Timestamp::now)
+    }
+}
+
 #[derive(clap::Args, Debug)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true)
     .args(["target", "namespace", "all", "filename", "image", "event"]))]
@@ -625,11 +651,6 @@ pub(crate) struct DiagnoseArgs {
     /// All pods of the cluster that wait for an image
     #[arg(short = 'A', long, conflicts_with_all = ["target", "namespace", "image"])]
     pub(crate) all: bool,
-    /// A manifest, a folder of manifests, or - for standard input, instead of the cluster; can be given more than once
-    ///
-    /// Pods, what makes pods, Events, Secrets, ServiceAccounts, Namespaces, Nodes and ImagePullSecrets are looked at.
-    #[arg(short, long = "filename", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
-    pub(crate) filename: Vec<PathBuf>,
     /// An image, as if a pod in the namespace were made with it
     #[arg(long, value_name = "REF", requires = "namespace", conflicts_with = "target")]
     pub(crate) image: Option<String>,
@@ -650,17 +671,14 @@ pub(crate) struct DiagnoseArgs {
     #[arg(long, value_name = "SECONDS", requires = "probe", default_value_t = 10,
           value_parser = clap::value_parser!(u64).range(1..=300))]
     pub(crate) probe_timeout: u64,
-    /// Judge ends of tokens as of this time instead of now: for manifests of an earlier day, or what ends by tonight
-    #[arg(long, value_name = "TIME")]
-    pub(crate) at: Option<jiff::Timestamp>,
     /// For people, for people who want all of it, or for machines
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    pub(crate) output: ReportFormat,
+    pub(crate) output: OutputFormat,
     /// Exit code 1 from which severity on
     #[arg(long, value_name = "SEVERITY", default_value = "error")]
     pub(crate) fail_level: FailLevel,
     #[command(flatten)]
-    pub(crate) access: AccessArgs,
+    pub(crate) evidence: EvidenceArgs,
 }
 
 #[derive(clap::Args, Debug)]
@@ -675,19 +693,11 @@ pub(crate) struct ExplainArgs {
     /// As whom that pod would run
     #[arg(long, value_name = "NAME", requires = "namespace", default_value = "default")]
     pub(crate) service_account: String,
-    /// A manifest, a folder of manifests, or - for standard input, instead of the cluster; can be given more than once
-    ///
-    /// Namespaces, ImagePullSecrets, Secrets, ServiceAccounts and Pods are looked at.
-    #[arg(short, long = "filename", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
-    pub(crate) filename: Vec<PathBuf>,
-    /// Judge ends of tokens as of this time instead of now: for manifests of an earlier day, or what ends by tonight
-    #[arg(long, value_name = "TIME")]
-    pub(crate) at: Option<jiff::Timestamp>,
     /// For people or for machines
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: OutputFormat,
     #[command(flatten)]
-    pub(crate) access: AccessArgs,
+    pub(crate) evidence: EvidenceArgs,
 }
 
 /// What an explanation is about.
@@ -746,19 +756,12 @@ pub(crate) struct StatusArgs {
 #[derive(clap::Args, Debug)]
 pub(crate) struct TreeArgs {
     /// The ImagePullSecret
-    #[arg(value_name = "NAME", value_parser = grant_name)]
+    #[arg(value_name = "NAME", value_parser = grant_name, add = ArgValueCandidates::new(candidates::grants))]
     pub(crate) name: String,
     /// Only this namespace
-    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace_name)]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace_name,
+          add = ArgValueCandidates::new(candidates::namespaces))]
     pub(crate) namespace: Option<NamespaceName>,
-    /// A manifest, a folder of manifests, or - for standard input, instead of the cluster; can be given more than once
-    ///
-    /// Namespaces, ImagePullSecrets, Secrets, ServiceAccounts, Pods and Events are looked at.
-    #[arg(short, long = "filename", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
-    pub(crate) filename: Vec<PathBuf>,
-    /// Judge ends of tokens as of this time instead of now, for manifests of an earlier day
-    #[arg(long, value_name = "TIME", requires = "filename")]
-    pub(crate) at: Option<jiff::Timestamp>,
     /// How many namespaces are shown, and pods that wait in each
     #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
@@ -772,7 +775,7 @@ pub(crate) struct TreeArgs {
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: OutputFormat,
     #[command(flatten)]
-    pub(crate) access: AccessArgs,
+    pub(crate) evidence: EvidenceArgs,
 }
 
 #[derive(clap::Args, Debug)]
@@ -787,21 +790,14 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "TEXT", default_value = "Pull secrets")]
     pub(crate) title: String,
     /// Only this namespace
-    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace_name)]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace_name,
+          add = ArgValueCandidates::new(candidates::namespaces))]
     pub(crate) namespace: Option<NamespaceName>,
-    /// A manifest, a folder of manifests, or - for standard input, instead of the cluster; can be given more than once
-    ///
-    /// Namespaces, ImagePullSecrets, Secrets, ServiceAccounts, Pods and Events are looked at.
-    #[arg(short, long = "filename", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
-    pub(crate) filename: Vec<PathBuf>,
-    /// Judge ends of tokens as of this time instead of now, for manifests of an earlier day
-    #[arg(long, value_name = "TIME", requires = "filename")]
-    pub(crate) at: Option<jiff::Timestamp>,
     /// Exit code 1 from which severity on
     #[arg(long, value_name = "SEVERITY", default_value = "error")]
     pub(crate) fail_level: FailLevel,
     #[command(flatten)]
-    pub(crate) access: AccessArgs,
+    pub(crate) evidence: EvidenceArgs,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -819,18 +815,6 @@ pub(crate) struct Target {
     /// `Pod`, `Deployment` and so on.
     pub(crate) kind: &'static str,
     pub(crate) name: String,
-}
-
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum ReportFormat {
-    /// The verdict and what leads to it
-    Table,
-    /// Every finding, with what was seen
-    Wide,
-    /// JSON
-    Json,
-    /// YAML
-    Yaml,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]

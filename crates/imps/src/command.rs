@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::args::Command;
 use crate::runtime::output;
 
+mod answer;
 pub(crate) mod candidates;
 mod cluster;
 pub(crate) mod completion;

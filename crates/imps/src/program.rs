@@ -92,7 +92,7 @@ mod tests {
         assert!(text.contains("\n  kubectl imps diagnose --all"), "{text}");
         assert!(text.contains("| kubectl imps diagnose -f -"), "{text}");
         assert!(!text.contains("\n  imps "), "{text}");
-        assert!(help("kubectl-imps", &["plan"]).contains("Usage: kubectl imps plan"));
+        assert!(help("kubectl-imps", &["explain"]).contains("Usage: kubectl imps explain"));
         assert!(
             help("kubectl-pull_secrets-now", &["--help"])
                 .contains("Usage: kubectl pull-secrets now <COMMAND>")

@@ -100,6 +100,36 @@ fn what_cannot_be_read_is_named_by_its_place_and_never_quoted() {
 }
 
 #[test]
+fn a_terminal_obeys_nothing_that_stands_in_what_is_planned() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("grant.yaml");
+    let grant = "apiVersion: images.banzaicloud.io/v1alpha1\nkind: ImagePullSecret\nmetadata: {name: \"a\\e[2Jb\"}\n\
+                 spec:\n  registry: {credentials: [{name: hub, namespace: access}]}\n  \
+                 target: {secret: {name: pull}, namespaces: {names: [shop], labels: [{matchExpressions: \
+                 [{key: k, operator: \"In\\e[31m\\u202e\", values: [v]}]}]}}\n";
+    std::fs::write(&file, grant).unwrap();
+    let said = text(&imps(&["plan", "-f", file.to_str().unwrap()]));
+    assert!(said.contains("cannot be used") && said.contains("[31m"), "{said}");
+    assert!(!said.chars().any(|c| c != '\n' && (c.is_control() || c == '\u{202e}')), "{said:?}");
+}
+
+#[test]
+fn each_command_that_reports_knows_the_formats_of_kubectl() {
+    let file = "crates/imps/tests/diagnose/port.yaml";
+    for command in [
+        &["diagnose", "pod/web", "-n", "shop", "-f", file][..],
+        &["explain", "shop", "-f", file],
+        &["plan", "-f", "examples/sidecar-injection"],
+    ] {
+        let told = |format: &str| text(&imps(&[command, &["-o", format]].concat()));
+        let json: serde_json::Value = serde_json::from_str(&told("json")).unwrap();
+        let yaml: serde_json::Value = serde_saphyr::from_str(&told("yaml")).unwrap();
+        assert_eq!(yaml, json, "{command:?}");
+        assert!(told("wide").lines().count() >= told("table").lines().count(), "{command:?}");
+    }
+}
+
+#[test]
 fn the_roles_name_the_only_secrets_that_may_be_touched() {
     let output = imps(&["rbac", "-f", "examples/sidecar-injection", "--service-account", "imps-system/imps"]);
     assert!(output.status.success());

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use imps_cluster::witness::{Asked, Testimony, look};
 use imps_core::diagnosis::{Case, Code, PullError, Severity, classify, diagnose};
-use jiff::Timestamp;
-use serde::Serialize;
 
+use super::answer::print;
 use super::cluster::at_cluster;
 use super::{Error, UNDETERMINED, manifests};
-use crate::args::{DiagnoseArgs, FailLevel, ReportFormat};
+use crate::args::{DiagnoseArgs, FailLevel, OutputFormat};
 use crate::runtime::output;
 
 mod inquiry;
@@ -40,18 +39,17 @@ pub(super) fn run(args: DiagnoseArgs) -> ExitCode {
 }
 
 fn examine(args: DiagnoseArgs) -> Result<ExitCode, Error> {
-    let (output, level, at) = (args.output, args.fail_level, args.at);
+    let (output, level, now) = (args.output, args.fail_level, args.evidence.now());
     let patience = args.probe.then(|| Duration::from_secs(args.probe_timeout));
-    let testimony_and_asked = if args.filename.is_empty() { live(args)? } else { offline(&args)? };
+    let testimony_and_asked = if args.evidence.filename.is_empty() { live(args)? } else { offline(&args)? };
     let (testimony, asked) = testimony_and_asked;
-    let now = at.unwrap_or_else(Timestamp::now).as_second();
     let cases = testimony.cases(&asked)?;
     let count = cases.len();
     let told = |(number, case): (usize, Case)| {
         if number > 0 && number.is_multiple_of(PROGRESS_EVERY) {
             output::progress(&format!("examining pods: {number} of {count}"));
         }
-        report::pod(&case, &diagnose(&case, now))
+        report::pod(&case, &diagnose(&case, now.as_second()))
     };
     let pods = match patience {
         Some(patience) => {
@@ -64,12 +62,12 @@ fn examine(args: DiagnoseArgs) -> Result<ExitCode, Error> {
     output::progress("");
     drop(testimony);
     let report = Report::new(pods);
-    print(output, &report, || screen::render(&report, output == ReportFormat::Wide, output::in_colour()))?;
+    print(output, &report, || screen::render(&report, output == OutputFormat::Wide, output::in_colour()))?;
     Ok(exit(level, report.severity(), report.is_open()))
 }
 
 fn live(args: DiagnoseArgs) -> Result<(Testimony, Asked), Error> {
-    let access = args.access.clone();
+    let access = args.evidence.access.clone();
     at_cluster(access, async |client| {
         let asked = asked(&args, client.default_namespace());
         let seen = look(&client, &asked, &mut |what| output::progress(&format!("looking at {what}"))).await;
@@ -79,7 +77,7 @@ fn live(args: DiagnoseArgs) -> Result<(Testimony, Asked), Error> {
 }
 
 fn offline(args: &DiagnoseArgs) -> Result<(Testimony, Asked), Error> {
-    Ok((testimony(&args.filename)?, asked(args, DEFAULT_NAMESPACE)))
+    Ok((testimony(&args.evidence.filename)?, asked(args, DEFAULT_NAMESPACE)))
 }
 
 /// What manifests tell.
@@ -124,15 +122,6 @@ fn explain(args: &DiagnoseArgs, message: String) -> Result<ExitCode, Error> {
         PullError::BackOff => Severity::Unknown,
     };
     Ok(exit(args.fail_level, severity, read == PullError::BackOff))
-}
-
-fn print(format: ReportFormat, report: &impl Serialize, screen: impl Fn() -> String) -> Result<(), Error> {
-    match format {
-        ReportFormat::Table | ReportFormat::Wide => output::print(&screen())?,
-        ReportFormat::Json => output::print_json(report)?,
-        ReportFormat::Yaml => output::print(&serde_saphyr::to_string(report)?)?,
-    }
-    Ok(())
 }
 
 /// The exit code of what was found.

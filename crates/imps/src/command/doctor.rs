@@ -14,10 +14,11 @@ use jiff::Timestamp;
 use kube::Client;
 use serde_json::Value;
 
+use super::answer::print;
 use super::cluster::at_cluster;
 use super::manifests::text;
 use super::{Error, UNDETERMINED};
-use crate::args::{DoctorArgs, OutputFormat};
+use crate::args::DoctorArgs;
 use crate::runtime::output;
 
 mod lease;
@@ -60,10 +61,7 @@ pub(super) fn run(args: DoctorArgs) -> ExitCode {
         report
     });
     let ended = answer.and_then(|report| {
-        output::print(&match args.output {
-            OutputFormat::Table => report.render(output::in_colour()),
-            OutputFormat::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
-        })?;
+        print(args.output, &report, || report.render(output::in_colour()))?;
         Ok(report.exit())
     });
     ended.unwrap_or_else(|error| {

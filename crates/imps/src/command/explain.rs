@@ -5,13 +5,12 @@ use std::process::ExitCode;
 
 use imps_cluster::witness::{Asked, Testimony, look, look_around};
 use imps_core::diagnosis::{Sight, prospect, shares};
-use jiff::Timestamp;
-use serde::Serialize;
 
+use super::answer::print;
 use super::cluster::at_cluster;
 use super::diagnose::testimony;
 use super::{Error, UNDETERMINED, USAGE};
-use crate::args::{ExplainArgs, OutputFormat, Topic};
+use crate::args::{ExplainArgs, Topic};
 use crate::runtime::output;
 
 pub(super) mod report;
@@ -44,14 +43,14 @@ pub(super) fn run(args: ExplainArgs) -> ExitCode {
 }
 
 fn of_namespace(args: &ExplainArgs, namespace: String) -> Result<Sum, Error> {
-    let seen = if args.filename.is_empty() {
-        at_cluster(args.access.clone(), async |client| {
+    let seen = if args.evidence.filename.is_empty() {
+        at_cluster(args.evidence.access.clone(), async |client| {
             let seen = look_around(&client, &namespace, &mut looking).await;
             output::progress("");
             Ok(seen)
         })?
     } else {
-        testimony(&args.filename)?
+        testimony(&args.evidence.filename)?
     };
     let place = seen.place(&namespace)?;
     let report = PlaceReport::new(&place, &shares(&place));
@@ -62,7 +61,11 @@ fn of_namespace(args: &ExplainArgs, namespace: String) -> Result<Sum, Error> {
 fn of_image(args: &ExplainArgs, namespace: String, image: String) -> Result<Sum, Error> {
     let account = args.service_account.clone();
     let asked = Asked::Image { namespace: namespace.clone(), image, account };
-    let seen = if args.filename.is_empty() { live(args, &asked)? } else { testimony(&args.filename)? };
+    let seen = if args.evidence.filename.is_empty() {
+        live(args, &asked)?
+    } else {
+        testimony(&args.evidence.filename)?
+    };
     let case = &seen.cases(&asked)?.next().ok_or("there is nothing to explain")?;
     if case.space == Sight::Absent {
         // The same words as about the namespace itself.
@@ -75,7 +78,7 @@ fn of_image(args: &ExplainArgs, namespace: String, image: String) -> Result<Sum,
 }
 
 fn live(args: &ExplainArgs, asked: &Asked) -> Result<Testimony, Error> {
-    at_cluster(args.access.clone(), async |client| {
+    at_cluster(args.evidence.access.clone(), async |client| {
         let seen = look(&client, asked, &mut looking).await;
         output::progress("");
         Ok(seen?)
@@ -87,13 +90,5 @@ fn looking(what: &str) {
 }
 
 fn now(args: &ExplainArgs) -> i64 {
-    args.at.unwrap_or_else(Timestamp::now).as_second()
-}
-
-fn print(format: OutputFormat, report: &impl Serialize, screen: impl Fn() -> String) -> Result<(), Error> {
-    let text = match format {
-        OutputFormat::Table => screen(),
-        OutputFormat::Json => format!("{}\n", serde_json::to_string_pretty(report)?),
-    };
-    Ok(output::print(&text)?)
+    args.evidence.now().as_second()
 }

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
+use super::answer::print;
 use super::cluster::at_cluster;
 use super::{Error, manifests};
-use crate::args::{ManifestFormat, MigrateCommand, MigrateImpsArgs, OutputFormat, RegistryCredsArgs};
+use crate::args::{ManifestFormat, MigrateCommand, MigrateImpsArgs, RegistryCredsArgs};
 use crate::runtime::output;
 
 mod alexellis;
@@ -81,10 +82,6 @@ fn imps(args: MigrateImpsArgs) -> Result<ExitCode, Error> {
     let namespace = namespace.as_deref().unwrap_or("default");
     let mut report = original::report(Objects { all: &all, namespace, complete })?;
     report.unseen = unseen;
-    let text = match output {
-        OutputFormat::Table => original::table(&report),
-        OutputFormat::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
-    };
-    output::print(&text)?;
+    print(output, &report, || original::table(&report))?;
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

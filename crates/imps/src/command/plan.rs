@@ -8,6 +8,7 @@ use futures::FutureExt;
 use imps_core::account::{Edit, Verb};
 use imps_core::controller::{Controller, Effect, Event};
 use imps_core::credential::Credential;
+use imps_core::diagnosis::is_obeyed;
 use imps_core::difference::Difference;
 use imps_core::exchange::{Issued, KeylessAllowed};
 use imps_core::grant::Verdict;
@@ -20,9 +21,10 @@ use imps_core::world::{Fact, Payload, Room, Stream, TargetState, Terms, World};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::answer::print;
 use super::cluster::at_cluster;
 use super::{Error, UNDETERMINED, USAGE, manifests};
-use crate::args::{OutputFormat, PlanArgs};
+use crate::args::PlanArgs;
 use crate::runtime::output;
 
 mod changes;
@@ -53,7 +55,7 @@ pub(super) fn run(args: &PlanArgs) -> ExitCode {
 
 fn from_manifests(args: &PlanArgs) -> Result<ExitCode, Error> {
     let page = page(&manifests::read(&args.filename)?)?;
-    print(args.output, &page, table::render)?;
+    print(args.output, &page, || shown(&table::render(&page)))?;
     Ok(if page.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -68,7 +70,7 @@ fn at_the_cluster(args: &PlanArgs) -> Result<ExitCode, Error> {
         output::progress("");
         live.finish(page_of(&objects, &controller))
     })?;
-    print(args.output, &page, changes::render)?;
+    print(args.output, &page, || shown(&changes::render(&page)))?;
     Ok(match () {
         () if !page.unseen.is_empty() => ExitCode::from(UNDETERMINED),
         () if page.is_clean() && !page.changes_anything() => ExitCode::SUCCESS,
@@ -76,12 +78,9 @@ fn at_the_cluster(args: &PlanArgs) -> Result<ExitCode, Error> {
     })
 }
 
-fn print(format: OutputFormat, page: &page::Page, screen: fn(&page::Page) -> String) -> Result<(), Error> {
-    let text = match format {
-        OutputFormat::Table => screen(page),
-        OutputFormat::Json => format!("{}\n", serde_json::to_string_pretty(page)?),
-    };
-    Ok(output::print(&text)?)
+/// As a terminal may get it, whatever stands in manifests and statuses.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| *c == '\n' || !is_obeyed(*c)).collect()
 }
 
 /// What an operator would do with these objects.

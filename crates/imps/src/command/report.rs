@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use jiff::Timestamp;
-
 use super::diagnose::exit;
 use super::survey::Scope;
 use super::{Error, UNDETERMINED, USAGE};
@@ -32,9 +30,9 @@ pub(super) fn run(args: &ReportArgs) -> ExitCode {
 }
 
 fn write(args: &ReportArgs) -> Result<ExitCode, Error> {
-    let at = args.at.unwrap_or_else(Timestamp::now);
+    let at = args.evidence.now();
     let namespace = args.namespace.as_ref().map(|namespace| namespace.as_str());
-    let scope = Scope { filename: &args.filename, access: &args.access, namespace, at };
+    let scope = Scope { evidence: &args.evidence, namespace, at };
     let surveyed = scope.survey()?;
     let page = Page::new(&surveyed, &args.title, namespace, at);
     let text = match args.output {

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Error;
 use super::UNDETERMINED;
+use super::answer::print;
 use super::cluster::at_cluster;
 use crate::args::{OutputFormat, StatusArgs};
 use crate::runtime::output;
@@ -50,7 +51,7 @@ async fn once(client: &Client, args: &StatusArgs) -> Result<ExitCode, Error> {
     }
     let page = page(client, args, &grants).await;
     output::progress("");
-    output::print(&text(&page, args.output)?)?;
+    print(args.output, &page, || screen::render(&page))?;
     Ok(if page.is_ready() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -64,8 +65,11 @@ async fn watch(client: &Client, args: &StatusArgs) -> Result<ExitCode, Error> {
             continue;
         }
         let text = match args.output {
-            OutputFormat::Table => screen::again(&page, shown.is_some(), output::is_watched()),
+            OutputFormat::Table | OutputFormat::Wide => {
+                screen::again(&page, shown.is_some(), output::is_watched())
+            }
             OutputFormat::Json => format!("{}\n", serde_json::to_string(&page)?),
+            OutputFormat::Yaml => format!("---\n{}", serde_saphyr::to_string(&page)?),
         };
         if !output::show(&text)? {
             break;
@@ -73,13 +77,6 @@ async fn watch(client: &Client, args: &StatusArgs) -> Result<ExitCode, Error> {
         shown = Some(page);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn text(page: &Page, format: OutputFormat) -> Result<String, Error> {
-    Ok(match format {
-        OutputFormat::Table => screen::render(page),
-        OutputFormat::Json => format!("{}\n", serde_json::to_string_pretty(page)?),
-    })
 }
 
 async fn page(client: &Client, args: &StatusArgs, grants: &[Value]) -> Page {

@@ -1,7 +1,5 @@
 //! A survey of the cluster or of manifests, for the commands that show one.
 
-use std::path::PathBuf;
-
 use imps_cluster::server;
 use imps_cluster::witness::{Asked, Testimony, look_across};
 use imps_core::diagnosis::{Patient, Survey, diagnose, survey};
@@ -10,14 +8,13 @@ use jiff::Timestamp;
 use super::Error;
 use super::cluster::counted;
 use super::diagnose::testimony;
-use crate::args::AccessArgs;
+use crate::args::EvidenceArgs;
 use crate::runtime::output;
 
 /// Where to look.
 pub(super) struct Scope<'a> {
-    /// At these manifests, and not at the cluster, if there are any.
-    pub(super) filename: &'a [PathBuf],
-    pub(super) access: &'a AccessArgs,
+    /// At manifests, or at the cluster.
+    pub(super) evidence: &'a EvidenceArgs,
     /// At one namespace alone.
     pub(super) namespace: Option<&'a str>,
     /// Now.
@@ -43,8 +40,8 @@ pub(super) struct Cluster {
 impl Scope<'_> {
     /// Looks, and judges.
     pub(super) fn survey(&self) -> Result<Surveyed, Error> {
-        let (testimony, cluster) = if self.filename.is_empty() {
-            let ((seen, version), requests) = counted(self.access.clone(), async |client| {
+        let (testimony, cluster) = if self.evidence.filename.is_empty() {
+            let ((seen, version), requests) = counted(self.evidence.access.clone(), async |client| {
                 let mut looking = |what: &str| output::progress(&format!("looking at {what}"));
                 let version = server::look(&client).await;
                 let seen = look_across(&client, self.namespace, &mut looking).await;
@@ -54,7 +51,7 @@ impl Scope<'_> {
             let version = version.map(|server| server.version).map_err(|fault| fault.detail);
             (seen, Some(Cluster { version, requests }))
         } else {
-            (testimony(self.filename)?, None)
+            (testimony(&self.evidence.filename)?, None)
         };
         if let Some(namespace) = self.namespace {
             testimony.place(namespace)?;

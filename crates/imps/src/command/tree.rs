@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use jiff::Timestamp;
-
+use super::answer::print;
 use super::diagnose::exit;
 use super::survey::Scope;
 use super::{Error, UNDETERMINED};
-use crate::args::{FailLevel, OutputFormat, TreeArgs};
+use crate::args::{FailLevel, TreeArgs};
 use crate::runtime::output;
 
 mod report;
@@ -25,9 +24,9 @@ pub(super) fn run(args: &TreeArgs) -> ExitCode {
 }
 
 fn show(args: &TreeArgs) -> Result<ExitCode, Error> {
-    let at = args.at.unwrap_or_else(Timestamp::now);
+    let at = args.evidence.now();
     let namespace = args.namespace.as_ref().map(|namespace| namespace.as_str());
-    let scope = Scope { filename: &args.filename, access: &args.access, namespace, at };
+    let scope = Scope { evidence: &args.evidence, namespace, at };
     let surveyed = scope.survey()?;
     let survey = &surveyed.survey;
     let Some(reach) = survey.reach(&args.name) else {
@@ -35,14 +34,10 @@ fn show(args: &TreeArgs) -> Result<ExitCode, Error> {
         return Err(format!("no ImagePullSecret {} was seen{why}", args.name).into());
     };
     let report = Report::new(reach, survey);
-    let text = match args.output {
-        OutputFormat::Table => {
-            let shown = if args.all { usize::MAX } else { args.limit as usize };
-            let style = screen::Style { shown, ascii: args.ascii, colour: output::in_colour() };
-            screen::render(&report, at.as_second(), style)
-        }
-        OutputFormat::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
-    };
-    output::print(&text)?;
+    print(args.output, &report, || {
+        let shown = if args.all { usize::MAX } else { args.limit as usize };
+        let style = screen::Style { shown, ascii: args.ascii, colour: output::in_colour() };
+        screen::render(&report, at.as_second(), style)
+    })?;
     Ok(exit(FailLevel::Error, reach.severity_with_pods(), report.is_open()))
 }
