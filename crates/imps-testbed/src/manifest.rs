@@ -9,8 +9,9 @@ use serde_json::Value;
 const FIELD_MANAGER: &str = "imps-testbed";
 
 /// Kinds that live outside namespaces, of those that are used here.
-const CLUSTER_SCOPED: [&str; 9] = [
+const CLUSTER_SCOPED: [&str; 10] = [
     "Namespace",
+    "Node",
     "ClusterRole",
     "ClusterRoleBinding",
     "CustomResourceDefinition",
