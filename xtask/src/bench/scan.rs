@@ -64,13 +64,14 @@ pub(super) async fn measure(imps: &Path, pods: usize, console: &mut Console) -> 
 
     let rig = Rig { imps, plane: &plane, admin: &admin };
     let some = rig.scan(half * WAITING_EACH, "some of them fail", console).await?;
+    let told = rig.report(half * WAITING_EACH, console).await?;
     console.begin("letting all pods fail");
     wait_for_images(&admin, &names[..half], WAITING_EACH..PODS_EACH).await?;
     wait_for_images(&admin, &names[half..], 0..PODS_EACH).await?;
     let all = rig.scan(names.len() * PODS_EACH, "all of them fail", console).await?;
     plane.stop().await;
     let total = names.len() * PODS_EACH;
-    Ok(vec![requests(&some, total, half), memory(&all, names.len())])
+    Ok(vec![requests(&some, total, half), page(&told, total, half), memory(&all, names.len())])
 }
 
 /// What a scan is made with.
@@ -83,6 +84,27 @@ struct Rig<'r> {
 impl Rig<'_> {
     async fn scan(&self, waiting: usize, which: &str, console: &mut Console) -> Result<Scan> {
         console.begin(&format!("imps diagnose --all, while {which}"));
+        let check = |text: &[u8]| check(text, waiting);
+        self.run(&["diagnose", "--all", "-o", "json"], waiting, check).await
+    }
+
+    async fn report(&self, waiting: usize, console: &mut Console) -> Result<Scan> {
+        console.begin("imps report, while some of them fail");
+        let check = |text: &[u8]| {
+            let told = format!("{waiting} pods wait for images").replace("1000 ", "1,000 ");
+            ensure!(String::from_utf8_lossy(text).contains(&told), "the report does not say that {told}");
+            Ok(())
+        };
+        self.run(&["report", "-o", "html"], waiting, check).await
+    }
+
+    /// Runs a command that looks at all pods.
+    async fn run(
+        &self,
+        arguments: &[&str],
+        waiting: usize,
+        check: impl FnOnce(&[u8]) -> Result<()>,
+    ) -> Result<Scan> {
         let token = self.plane.service_account_token(HOME, READER).await?;
         let kubeconfig = self.plane.write_kubeconfig(READER, &token)?;
         let log = self.plane.audit_log().context("an audit log was asked for")?;
@@ -92,30 +114,30 @@ impl Rig<'_> {
         let answer = folder.path().join("answer.json");
         let begun = Instant::now();
         let mut child = Command::new(self.imps)
-            .args(["diagnose", "--all", "-o", "json", "--kubeconfig"])
+            .args(arguments)
+            .arg("--kubeconfig")
             .arg(kubeconfig)
             .stdout(File::create(&answer).context("cannot write a file")?)
             .stderr(Stdio::null())
             .spawn()
-            .context("cannot run imps diagnose")?;
+            .context("cannot run imps")?;
         let mut peak = 0;
-        while child.try_wait().context("cannot wait for imps diagnose")?.is_none() {
+        while child.try_wait().context("cannot wait for imps")?.is_none() {
             // It may end between the two.
             peak = peak.max(Usage::of(child.id()).unwrap_or_default().peak_kib);
             tokio::time::sleep(LOOK_EVERY).await;
         }
         let took = begun.elapsed();
         let after = list_pods(self.admin).await?;
-        check(&answer, waiting)?;
+        check(&std::fs::read(&answer).context("cannot read the answer")?)?;
         let floor = (before + after) / 2;
         Ok(Scan { waiting, took, floor, requests: ledger.since()?.requests(), peak_mib: peak.div_ceil(1024) })
     }
 }
 
 /// A fast scan that says something else would be worth nothing.
-fn check(answer: &Path, waiting: usize) -> Result<()> {
-    let text = std::fs::read(answer).context("cannot read the answer")?;
-    let report: Value = serde_json::from_slice(&text).context("the answer is no JSON")?;
+fn check(text: &[u8], waiting: usize) -> Result<()> {
+    let report: Value = serde_json::from_slice(text).context("the answer is no JSON")?;
     let pods = report["pods"].as_array().context("the answer has no pods")?;
     let found = pods.iter().filter(|pod| pod["verdict"]["code"] == "IMPS041").count();
     ensure!(
@@ -253,6 +275,14 @@ fn requests(scan: &Scan, pods: usize, namespaces: usize) -> Finding {
         verdict: Verdict::of(scan.requests < REQUESTS_MAX),
         others: "",
         figures: scan.figures(),
+    }
+}
+
+fn page(scan: &Scan, pods: usize, namespaces: usize) -> Finding {
+    Finding {
+        key: "report",
+        what: format!("report: {} of {pods} pods fail, in {namespaces} namespaces", scan.waiting),
+        ..requests(scan, pods, namespaces)
     }
 }
 
