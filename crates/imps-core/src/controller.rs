@@ -33,6 +33,8 @@ const REPAIRS_AT_ONCE_MAX: u32 = 10;
 const REPAIR_PAUSE: Duration = Duration::from_secs(30);
 /// How long an answer about a finalizer is waited for before it is asked for again.
 const HOLD_PAUSE: Duration = Duration::from_secs(30);
+/// The pause after an object was changed before its finalizer could be, as by a status that was written just then.
+const OUTRUN_PAUSE: Duration = Duration::from_millis(100);
 /// How long a grant that is being deleted may make no headway before imps lets go of it all the same. What it leaves
 /// behind works or dangles; an object that cannot be deleted stops whoever deletes it.
 const PARTING_PATIENCE: Duration = Duration::from_secs(30);
@@ -639,9 +641,10 @@ impl Controller {
     }
 
     fn held(&mut self, uid: &Uid, answer: Result<(), Fault>, now: Instant, effects: &mut Vec<Effect>) {
-        // What came of it shows when the watch brings the object.
-        self.holds.insert(uid.clone(), now + RETRY_PAUSE);
-        let fault = answer.err().filter(|fault| fault.remedy() != Remedy::Replan);
+        let outrun = answer.as_ref().is_err_and(|fault| fault.remedy() == Remedy::Replan);
+        // What came of it otherwise shows when the watch brings the object.
+        self.holds.insert(uid.clone(), now + if outrun { OUTRUN_PAUSE } else { RETRY_PAUSE });
+        let fault = answer.err().filter(|_| !outrun);
         let mut wake = Wake::default();
         self.world.note_hold(uid, fault, &mut wake);
         self.wake(wake, now, effects);

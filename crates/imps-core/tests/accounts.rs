@@ -157,6 +157,20 @@ fn a_deleted_grant_goes_when_all_is_detached_and_taken_away() {
     assert_eq!(stage.attached("bank", "default"), ["theirs"]);
 }
 
+/// What is reported when the last Secret is gone is written at the same moment.
+#[test]
+fn a_finalizer_that_was_outrun_is_tried_again_at_once() {
+    let mut stage = stage(&["shop"]);
+    // What was put on before is long settled.
+    stage.pass(Duration::from_secs(60));
+    stage.outruns = 2;
+    stage.tenures.get_mut(&uid()).unwrap().deleting = true;
+    let effects = stage.relist(&Stream::Grants);
+    stage.perform_all(effects);
+    stage.pass(Duration::from_secs(1));
+    assert!(stage.grants.is_empty() && stage.outruns == 0);
+}
+
 #[test]
 fn a_grant_that_was_deleted_while_imps_was_away_goes_too() {
     let mut stage = stage(&["shop"]);

@@ -103,6 +103,8 @@ pub struct Stage {
     pub demands: BTreeMap<Uid, String>,
     /// ServiceAccounts that imps may not edit.
     pub locked: BTreeSet<AccountRef>,
+    /// How often somebody else is faster than the next requests for a finalizer.
+    pub outruns: usize,
     pub watched: BTreeSet<Stream>,
     /// Every step that was carried out, in order.
     pub history: Vec<String>,
@@ -184,6 +186,7 @@ impl Default for Stage {
             tenures: BTreeMap::new(),
             demands: BTreeMap::new(),
             locked: BTreeSet::new(),
+            outruns: 0,
             watched: BTreeSet::new(),
             history: Vec::new(),
             standings: BTreeMap::new(),
@@ -460,6 +463,11 @@ impl Stage {
                     self.tell(Fact::Recalled(uid, answer))
                 }
                 Effect::Exchange(ask) => self.exchange(ask),
+                Effect::Hold(hold) if self.outruns > 0 => {
+                    self.outruns -= 1;
+                    let fault = Fault { class: FaultClass::Changed, detail: String::new() };
+                    self.controller.on(Event::Held(hold.identity.uid, Err(fault)), self.now)
+                }
                 Effect::Hold(hold) => {
                     let uid = hold.identity.uid;
                     let tenure = self.tenures.entry(uid.clone()).or_default();
