@@ -421,9 +421,12 @@ impl Witness<'_> {
     }
 }
 
+/// What is held of the metadata of a pod.
+const POD_METADATA: [&str; 6] = ["name", "namespace", "uid", "labels", "annotations", "deletionTimestamp"];
+
 /// What a case needs of a pod; of a large cluster thousands are held at once.
 fn lean_pod(mut pod: Value) -> Value {
-    keep(&mut pod["metadata"], &["name", "namespace", "uid", "labels", "annotations", "deletionTimestamp"]);
+    keep(&mut pod["metadata"], &POD_METADATA);
     keep(
         &mut pod["spec"],
         &[

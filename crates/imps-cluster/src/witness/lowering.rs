@@ -271,9 +271,7 @@ pub(super) fn waits_for_an_image(pod: &Value) -> bool {
 pub(super) fn expectant_node(pod: &Value) -> Option<&str> {
     let containers =
         CONTAINERS.iter().filter_map(|(list, ..)| pod.pointer(&format!("/spec/{list}"))?.as_array());
-    let takes = |container: &Value| {
-        container["imagePullPolicy"] == "IfNotPresent" || container["imagePullPolicy"] == "Never"
-    };
+    let takes = |container: &Value| matches!(pull_policy(container), "IfNotPresent" | "Never");
     let expects = waits_for_an_image(pod) && containers.flatten().any(takes);
     pod.pointer("/spec/nodeName").and_then(Value::as_str).filter(|_| expects)
 }

@@ -82,11 +82,7 @@ fn offline(args: &DiagnoseArgs) -> Result<(Testimony, Asked), Error> {
 
 /// What manifests tell.
 pub(super) fn testimony(files: &[PathBuf]) -> Result<Testimony, Error> {
-    let read = manifests::read(files)?.into_iter();
-    let objects = read.map(|object| match manifests::kind(&object) {
-        ("", "Secret") => manifests::stored_secret(object),
-        _ => object,
-    });
+    let objects = manifests::read(files)?.into_iter().map(manifests::stored);
     Ok(Testimony::of_manifests(objects.collect()))
 }
 

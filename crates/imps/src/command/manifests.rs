@@ -124,8 +124,16 @@ pub(super) fn secret<V: serde::de::DeserializeOwned>(manifest: &Value) -> Option
     serde_json::from_value(stored_secret(manifest.clone())).ok()
 }
 
+/// A manifest as the API server would store it.
+pub(super) fn stored(object: Value) -> Value {
+    match kind(&object) {
+        ("", "Secret") => stored_secret(object),
+        _ => object,
+    }
+}
+
 /// A Secret's manifest as the API server would store it: `stringData` is merged into `data`, and no type is `Opaque`.
-pub(super) fn stored_secret(mut object: Value) -> Value {
+fn stored_secret(mut object: Value) -> Value {
     let plain = object.as_object_mut().and_then(|fields| fields.remove("stringData"));
     if let Some(Value::Object(plain)) = plain {
         if !object["data"].is_object() {

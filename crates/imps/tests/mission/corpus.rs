@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use super::diagnose::everything;
+use super::diagnose::{account, everything};
 use super::reader::{Reader, rule};
 use super::stage::{Scene, Solo, binary};
 use super::wait::{eventually, say};
@@ -88,9 +88,7 @@ impl<'a> Copy<'a> {
         // Accounts come without pull secrets first: a pod is given those that its account has when it is made.
         let accounts: BTreeSet<(String, String)> = self.accounts().collect();
         for (namespace, name) in &accounts {
-            let metadata = json!({"name": name, "namespace": namespace});
-            let bare = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata});
-            self.create(&bare).await.map_err(refused)?;
+            self.create(&account(namespace, name, &[])).await.map_err(refused)?;
         }
         let mut uids = BTreeMap::new();
         for pod in self.of("Pod") {
@@ -106,13 +104,12 @@ impl<'a> Copy<'a> {
             rename(&mut event, &|uid: &str| uids.get(uid).cloned());
             self.create(&event).await.map_err(refused)?;
         }
-        for account in self.of("ServiceAccount") {
-            manifest::apply(&self.scene.client, std::slice::from_ref(account)).await.unwrap();
+        for stated in self.of("ServiceAccount") {
+            manifest::apply(&self.scene.client, std::slice::from_ref(stated)).await.unwrap();
         }
         let stated: BTreeSet<(String, String)> = self.of("ServiceAccount").map(place).collect();
         for (namespace, name) in accounts.difference(&stated).filter(|(_, name)| name != "default") {
-            let metadata = json!({"name": name, "namespace": namespace});
-            let gone = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata});
+            let gone = account(namespace, name, &[]);
             self.api(&gone).delete(name, &DeleteParams::default()).await.unwrap();
         }
         Ok(())

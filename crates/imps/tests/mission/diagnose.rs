@@ -13,7 +13,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::read::docker_config;
-use super::reader::{Reader, rule};
+use super::reader::{Reader, rule, said};
 use super::stage::{Scene, Solo};
 use super::wait::{eventually, say};
 
@@ -34,10 +34,6 @@ const READ: [(&str, &[&str]); 4] = [
 /// The rules for it.
 pub(crate) fn everything() -> Value {
     READ.iter().map(|(group, resources)| rule(group, resources, &["get", "list"])).collect()
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// The verdicts by the names of the pods.

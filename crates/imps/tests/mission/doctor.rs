@@ -7,15 +7,11 @@ use imps_testbed::fresh_name;
 use serde_json::{Value, json};
 
 use super::definition::age;
-use super::reader::{Reader, rule};
+use super::reader::{Reader, rule, said};
 use super::stage::{Login, Scene, Solo, binary};
 use super::wait::eventually;
 
 const ROBOT: Login<'_> = ("canary-user", "canary-password");
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
 
 fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(output)))

@@ -9,16 +9,12 @@ use imps_testbed::manifest;
 use serde_json::{Value, json};
 
 use super::read::docker_config;
-use super::reader::{Reader, rule};
+use super::reader::{Reader, rule, said};
 use super::stage::Scene;
 use super::wait::eventually;
 
 const HOST: &str = "reg.example";
 const LOGIN: (&str, &str) = ("canary-user", "canary-password");
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
 
 fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(output)))

@@ -17,7 +17,7 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::read::{docker_config, kubelet_uses, version};
-use super::reader::{Reader, rule};
+use super::reader::{Reader, rule, said};
 use super::stage::{Login, Scene, Solo};
 use super::wait::eventually;
 
@@ -27,10 +27,6 @@ const IMAGE: &str = "reg.example/team/app:1";
 
 fn migrate(reader: &Reader, arguments: &[&str]) -> Output {
     reader.run(&[&["migrate"], arguments].concat())
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// The objects of the JSON output.

@@ -10,18 +10,15 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::Api;
 use serde_json::{Value, json};
 
+use super::diagnose::account;
 use super::read::docker_config;
-use super::reader::{Reader, rule};
+use super::reader::{Reader, rule, said};
 use super::stage::{Scene, Solo};
 use super::wait::eventually;
 
 const HOST: &str = "reg.example";
 const LOGIN: (&str, &str) = ("canary-user", "canary-password");
 const NEXT: (&str, &str) = ("canary-user", "canary-next");
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
 
 fn page(output: &Output) -> Value {
     assert!(!said(output).contains("canary"), "{}", said(output));
@@ -72,12 +69,7 @@ pub(crate) async fn planner(scene: &Scene) -> Reader {
 }
 
 async fn put_account(scene: &Scene, namespace: &str, secrets: &[&str]) {
-    let list: Vec<Value> = secrets.iter().map(|name| json!({ "name": name })).collect();
-    let account = json!({
-        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "builder", "namespace": namespace},
-        "imagePullSecrets": list,
-    });
-    manifest::apply(&scene.client, &[account]).await.unwrap();
+    manifest::apply(&scene.client, &[account(namespace, "builder", secrets)]).await.unwrap();
 }
 
 async fn attached(scene: &Scene, namespace: &str) {

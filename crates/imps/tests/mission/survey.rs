@@ -1,8 +1,6 @@
 //! `imps tree` and `imps report` at a cluster with a real operator: what they say of all namespaces, to somebody who
 //! may read all of it, or little, and what that costs the API server.
 
-use std::process::Output;
-
 use imps_api::keys;
 use imps_core::dockerconfig::Format;
 use imps_testbed::manifest;
@@ -10,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::diagnose::{account, everything, waiting_pod};
 use super::read::docker_config;
-use super::reader::{Reader, rule};
+use super::reader::{Reader, rule, said};
 use super::stage::Solo;
 use super::wait::say;
 
@@ -21,10 +19,6 @@ const ANONYMOUS: &str =
 
 /// How many namespaces have the Secret.
 const PLACES: usize = 12;
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
 
 #[tokio::test]
 async fn a_whole_cluster_is_shown_with_few_requests_and_what_may_not_be_read_is_said_in_its_place() {

@@ -1,13 +1,11 @@
 //! `imps suspend` and `imps resume` at a cluster: what stays, what is made up for, and what is said to somebody who may
 //! not do it.
 
-use std::process::Output;
-
 use imps_api::keys;
 use serde_json::{Value, json};
 
 use super::read::condition;
-use super::reader::{Reader, rule};
+use super::reader::{Reader, rule, said};
 use super::stage::{Login, Scene, Solo};
 
 const ROBOT: Login<'_> = ("robot", "first");
@@ -18,10 +16,6 @@ const MANAGER: &str = "imps-suspend";
 
 fn names(namespaces: &[&str]) -> Value {
     json!({"namespaces": {"names": namespaces}})
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Somebody who may do this with ImagePullSecrets.

@@ -13,14 +13,14 @@ use imps_core::registry::safe_label;
 use imps_testbed::binaries::NodeBinaries;
 use imps_testbed::node::pod::{self, State};
 use imps_testbed::registry::{Clerk, Settings};
-use imps_testbed::{ControlPlane, Login, Node, Options, Registry, Unshared, manifest};
+use imps_testbed::{ControlPlane, Login, Node, Options, Registry, manifest};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::Api;
 use serde_json::{Value, json};
 
 use super::rows::{ANN, BOB, COMPANY, List, Outcome, Row, rows};
-use super::stage::{ask, inside, say};
+use super::stage::{ask, on_a_node, say};
 
 /// The kubelet waits 10 to 15 seconds before it tries again; a busy machine gets more.
 const WITHIN: Duration = Duration::from_secs(90);
@@ -35,12 +35,7 @@ const PUSHER: Login<'static> = Login { user: "pusher", password: "made-up" };
 
 #[tokio::test]
 async fn the_kubelet_tries_what_imps_explains_and_fails_where_imps_says_why() {
-    if !Unshared::is_inside()
-        && let Err(missing) = Node::available()
-    {
-        return missing.skip_or_fail();
-    }
-    inside(play()).await;
+    on_a_node(play()).await;
 }
 
 async fn play() {

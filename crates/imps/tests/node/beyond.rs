@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use imps_testbed::binaries::NodeBinaries;
 use imps_testbed::node::Plugin;
 use imps_testbed::node::pod::{self, State};
-use imps_testbed::{ControlPlane, Login, Node, Options, Registry, Unshared, manifest};
+use imps_testbed::{ControlPlane, Login, Node, Options, Registry, manifest};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::Api;
 use serde_json::{Value, json};
 
-use super::stage::{ask, inside};
+use super::stage::{ask, on_a_node};
 
 /// A node tells every ten seconds what it has; a busy machine gets more.
 const WITHIN: Duration = Duration::from_secs(90);
@@ -31,22 +31,12 @@ const ACCOUNT: &str = "runner";
 
 #[tokio::test]
 async fn an_image_that_is_on_the_node_for_others_is_told_of() {
-    if !Unshared::is_inside()
-        && let Err(missing) = Node::available()
-    {
-        return missing.skip_or_fail();
-    }
-    inside(play()).await;
+    on_a_node(play()).await;
 }
 
 #[tokio::test]
 async fn a_login_of_the_node_comes_after_those_of_the_pod() {
-    if !Unshared::is_inside()
-        && let Err(missing) = Node::available()
-    {
-        return missing.skip_or_fail();
-    }
-    inside(play_plugins()).await;
+    on_a_node(play_plugins()).await;
 }
 
 async fn play_plugins() {

@@ -27,6 +27,16 @@ pub(crate) const SOURCES: &str = "registry-access";
 pub(crate) const SHOP: &str = "shop";
 pub(crate) const TARGET: &str = "pull";
 
+/// Plays the test that this is called in, if this machine can have a node.
+pub(crate) async fn on_a_node(play: impl Future<Output = ()>) {
+    if !Unshared::is_inside()
+        && let Err(missing) = Node::available()
+    {
+        return missing.skip_or_fail();
+    }
+    inside(play).await;
+}
+
 /// Plays the test that this is called in, in namespaces of its own: it is started again in there.
 pub(crate) async fn inside(play: impl Future<Output = ()>) {
     inside_knowing(&[], play).await;

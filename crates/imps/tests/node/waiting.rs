@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use imps_testbed::binaries::NodeBinaries;
-use imps_testbed::{ControlPlane, Login, Node, Options, Registry, Unshared};
+use imps_testbed::{ControlPlane, Login, Node, Options, Registry};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::stage::{Stage, TARGET, grant, inside, operator, say, source};
+use super::stage::{Stage, TARGET, grant, on_a_node, operator, say, source};
 
 /// The source.
 const SOURCE: &str = "company";
@@ -17,12 +17,7 @@ const NEXT: Login<'static> = Login { user: "robot", password: "second-made-up" }
 
 #[tokio::test]
 async fn a_waiting_pod_runs_once_its_pull_secret_is_written_and_rotation_reaches_the_next_pod() {
-    if !Unshared::is_inside()
-        && let Err(missing) = Node::available()
-    {
-        return missing.skip_or_fail();
-    }
-    inside(play()).await;
+    on_a_node(play()).await;
 }
 
 async fn play() {

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use imps_api::keys;
 use imps_core::name::SecretRef;
 use kube::Client;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Needs, SINGLE_GETS_MAX, Witness, lean_pod, with_pull_secret_alone};
+use super::{Needs, POD_METADATA, SINGLE_GETS_MAX, Witness, keep, lean_pod, with_pull_secret_alone};
 use crate::snapshot::{Kind, Which, get, walk};
 use crate::witness::{Testimony, lowering};
 
@@ -67,7 +67,7 @@ impl Witness<'_> {
                 progress(&format!("pods: {seen}"));
             }
             let waits = lowering::waits_for_an_image(&pod);
-            testimony.add(if waits { lean_pod(pod) } else { faint_pod(&pod) });
+            testimony.add(if waits { lean_pod(pod) } else { faint_pod(pod) });
         });
         if let Err(fault) = walked.await {
             self.gap("Pod", namespace, None, &fault);
@@ -157,19 +157,9 @@ impl Witness<'_> {
 }
 
 /// Of a pod that waits for nothing: by what its namespace may be selected, and which pull secrets it names.
-fn faint_pod(pod: &Value) -> Value {
-    let metadata = &pod["metadata"];
-    json!({
-        "kind": "Pod",
-        "metadata": {
-            "name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"],
-            "labels": metadata["labels"], "annotations": metadata["annotations"],
-            "deletionTimestamp": metadata["deletionTimestamp"],
-        },
-        "spec": {
-            "imagePullSecrets": pod["spec"]["imagePullSecrets"],
-            "serviceAccountName": pod["spec"]["serviceAccountName"],
-        },
-        "status": {"phase": pod["status"]["phase"]},
-    })
+fn faint_pod(mut pod: Value) -> Value {
+    keep(&mut pod["metadata"], &POD_METADATA);
+    keep(&mut pod["spec"], &["imagePullSecrets", "serviceAccountName"]);
+    keep(&mut pod["status"], &["phase"]);
+    pod
 }

@@ -124,7 +124,7 @@ fn apply(found: &mut Vec<Value>, manifest: &Value) {
         let namespaced = !text(object, "/metadata/namespace").is_empty();
         (namespaced.then(|| namespace_of(object).to_owned()), text(object, "/metadata/name").to_owned())
     };
-    let mut manifest = stored(manifest);
+    let mut manifest = manifests::stored(manifest.clone());
     let Some(object) = found.iter_mut().find(|object| place(object) == place(&manifest)) else {
         return found.push(manifest);
     };
@@ -142,13 +142,5 @@ fn apply(found: &mut Vec<Value>, manifest: &Value) {
         for (key, value) in metadata[field].as_object().into_iter().flatten() {
             object["metadata"][field][key] = value.clone();
         }
-    }
-}
-
-/// A manifest as the API server would store it.
-fn stored(manifest: &Value) -> Value {
-    match manifests::kind(manifest) {
-        ("", "Secret") => manifests::stored_secret(manifest.clone()),
-        _ => manifest.clone(),
     }
 }

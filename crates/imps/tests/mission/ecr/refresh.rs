@@ -1,7 +1,5 @@
 //! `imps refresh`: tokens are asked for when a user demands it, once, and what fails takes nothing away.
 
-use std::process::Output;
-
 use imps_api::keys;
 use imps_testbed::aws::Account;
 use imps_testbed::wire::Mode;
@@ -13,16 +11,12 @@ use super::{
     Cloud, ECR, ROBOT, STATIC, Witness, asked_times, has_token, host, source_of, stands, team, team_namespace,
 };
 use crate::mission::read::{condition, version};
-use crate::mission::reader::{Reader, rule};
+use crate::mission::reader::{Reader, rule, said};
 use crate::mission::stage::{Scene, Solo};
 use crate::mission::wait::{always, eventually};
 
 /// The field manager of the command.
 const MANAGER: &str = "imps-refresh";
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
 
 /// Somebody who may do this with ImagePullSecrets.
 async fn person(scene: &Scene, verbs: &[&str]) -> Reader {
