@@ -423,6 +423,10 @@ async fn an_api_server_that_restarts_leaves_one_leader_and_no_process_ends() {
     say(&format!("served {took:.1?} after an outage"));
     assert!(took < AFTER_DEATH, "{took:?}");
     troupe.leader().await;
+    // What is on its way to a server that hangs is read when it goes on, and looks late in its log.
+    let grant = troupe.scene().own_grants().pop().unwrap();
+    let told = |status: &Value| status["targets"]["synced"] == 3;
+    troupe.scene().status(&grant, "all three are reported", told).await;
 
     // One that hangs is as good as none.
     troupe.solo.control.pause_apiserver().unwrap();
